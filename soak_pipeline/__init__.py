@@ -1,0 +1,6 @@
+"""A soak-test pipeline that a release can be gated on.
+
+The folders are the architecture; imports run downwards only (a test enforces it):
+
+    cli, defs -> stages -> {load.supervisor, target, telemetry, criteria, report} -> {evidence, analysis} -> model
+"""

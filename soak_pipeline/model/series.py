@@ -1,0 +1,69 @@
+"""The telemetry series: names, units, and which of them would show a leak.
+
+A leak series is judged per owner: growth times the horizon must stay under the headroom. Headrooms are what an
+operator would call a loss of health within a day, and can be changed per run with the thresholds' horizon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+
+class Source(StrEnum):
+    """Where a sample was read."""
+
+    PLATFORM = "platform"
+    DATABASE = "database"
+    REDIS = "redis"
+    GENERATOR = "generator"
+    HOST = "host"
+
+
+class LeakSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource that must not grow under sustained load.
+
+    Attributes:
+        unit: of its values.
+        headroom: growth over the leak horizon that is still healthy, in `unit`.
+        resource: the words for a person.
+    """
+
+    unit: str
+    headroom: float
+    resource: str
+
+
+_MIB = 1024.0 * 1024.0
+
+LEAK_SERIES: Mapping[str, LeakSeries] = {
+    "rss_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="resident memory"),
+    "open_fds": LeakSeries(unit="count", headroom=500, resource="open file descriptors"),
+    "threads": LeakSeries(unit="count", headroom=100, resource="threads"),
+    "db_connections": LeakSeries(unit="count", headroom=50, resource="database connections"),
+    "db_pool_waiters": LeakSeries(unit="count", headroom=20, resource="requests that wait for a database connection"),
+    "stream_length": LeakSeries(unit="entries", headroom=100_000, resource="entries in the stream"),
+    "consumer_lag": LeakSeries(unit="entries", headroom=10_000, resource="entries not yet read from the stream"),
+    "outbox_pending": LeakSeries(unit="rows", headroom=50_000, resource="pending usage events"),
+    "dead_letter_length": LeakSeries(unit="entries", headroom=10, resource="dead letters"),
+    "redis_memory_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="Redis memory"),
+    "redis_keys": LeakSeries(unit="count", headroom=100_000, resource="Redis keys"),
+    "retries_per_request": LeakSeries(unit="ratio", headroom=0.05, resource="retries per request"),
+}
+"""By series name; every one is expected from a target that gives metrics, databases and Redis."""
+
+PROCESS_START_SERIES = "process_start_time_s"
+"""Start time of the owner process (unix seconds); a change is a restart and splits every series of that owner."""
+
+GENERATOR_SERIES: Mapping[str, str] = {
+    "rss_bytes": "bytes",
+    "cpu_share": "share of one core",
+    "loop_lag_ms_p99": "ms",
+    "due_unsent": "requests",
+    "sent": "requests",
+}
+"""What a load worker reports of itself, by series name; `due_unsent` and `sent` are totals of the session."""
+
+HOST_SERIES: Mapping[str, str] = {"cpu_idle_share": "share", "cpu_steal_share": "share", "load_average": "count"}

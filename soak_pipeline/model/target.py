@@ -1,0 +1,69 @@
+"""The platform under test as a target file describes it: addresses, capabilities, names of secrets, never a secret."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Dialect(StrEnum):
+    """Which behaviours the platform shows: the documented surface, or the deployed one."""
+
+    NOMINAL = "nominal"
+    DEPLOYED = "deployed"
+
+
+class StopLever(StrEnum):
+    """What blocks a tenant: its `rpm_limit` set to 0, or the kill switch."""
+
+    RPM_LIMIT = "rpm_limit"
+    KILL_SWITCH = "kill_switch"
+
+
+class DatabaseNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names of the environment variables that hold the DSNs; None where the target gives no access."""
+
+    identity: str | None = None
+    audit: str | None = None
+    usage: str | None = None
+    flight_recorder: str | None = None
+    identity_graph: str | None = None
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A target file.
+
+    Attributes:
+        name: how runs call it; also the key of the one-soak-per-target lock.
+        allow_load: without true, no load is sent there.
+        production: true asks for a second, explicit confirmation, and forbids `soak clean`.
+        dialect: see `Dialect`.
+        gateway_url, gateway_url_env: base URL of the gateway, or the environment variable that holds it; one of both.
+        execute_path: path of an execution; `{tool}` stands for the tool.
+        admin_email_env, admin_password_env: environment variables with the operator credentials.
+        databases: DSNs by environment variable.
+        redis_url_env: environment variable with the Redis URL.
+        metrics_urls: `/metrics` pages to scrape directly.
+        metrics_urls_env: environment variable with more of them, comma-separated.
+        metrics_secret_env: environment variable with the secret that the pages want, if any.
+        prometheus_url: a Prometheus that scrapes the platform, if there is one.
+        stop_lever: see `StopLever`.
+    """
+
+    name: str
+    allow_load: bool = False
+    production: bool = False
+    dialect: Dialect = Dialect.NOMINAL
+    gateway_url: str | None = None
+    gateway_url_env: str | None = None
+    execute_path: str = "/execute/{tool}"
+    admin_email_env: str = "ACP_ADMIN_EMAIL"
+    admin_password_env: str = "ACP_ADMIN_PASSWORD"
+    databases: DatabaseNames = DatabaseNames()
+    redis_url_env: str | None = None
+    metrics_urls: tuple[str, ...] = ()
+    metrics_urls_env: str | None = None
+    metrics_secret_env: str | None = None
+    prometheus_url: str | None = None
+    stop_lever: StopLever = StopLever.RPM_LIMIT
