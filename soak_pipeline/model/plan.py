@@ -212,9 +212,7 @@ def soak_session(plan: Plan) -> LoadSession:
         name=SOAK_SESSION,
         users={tenant.name: tenant.soak_users for tenant in plan.tenants},
         spawn_per_second=profile.spawn_per_second,
-        windows=_back_to_back(
-            [(Phase.WARMUP, profile.warmup_s, 0.0, loads), (Phase.SOAK, profile.soak_s, 0.0, loads)]
-        ),
+        windows=_back_to_back([(Phase.WARMUP, profile.warmup_s, 0.0, loads), (Phase.SOAK, profile.soak_s, 0.0, loads)]),
     )
 
 
@@ -256,9 +254,7 @@ def _fairness_loads(plan: Plan, phase: Phase) -> dict[str, TenantLoad]:
     return {
         tenant.name: TenantLoad(active_users=noisy_users, pace_s=fairness.noisy_pace_s, mix=fairness.noisy_mix)
         if tenant.name == NOISY_TENANT
-        else TenantLoad(
-            active_users=fairness.quiet_users, pace_s=fairness.quiet_pace_s, mix=fairness.quiet_mix
-        )
+        else TenantLoad(active_users=fairness.quiet_users, pace_s=fairness.quiet_pace_s, mix=fairness.quiet_mix)
         for tenant in plan.tenants
     }
 
@@ -268,9 +264,7 @@ def _back_to_back(stretches: list[tuple[Phase, float, float, dict[str, TenantLoa
     start_s = 0.0
     for index, (phase, duration_s, settle_s, loads) in enumerate(stretches):
         windows.append(
-            Window(
-                index=index, phase=phase, start_s=start_s, duration_s=duration_s, settle_s=settle_s, loads=loads
-            )
+            Window(index=index, phase=phase, start_s=start_s, duration_s=duration_s, settle_s=settle_s, loads=loads)
         )
         start_s += duration_s
     return tuple(windows)

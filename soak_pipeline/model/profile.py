@@ -136,9 +136,7 @@ PROFILES: Mapping[str, Profile] = {
             users=100,
             soak_s=300.0,
             warmup_s=15.0,
-            fairness=msgspec.structs.replace(
-                _SMOKE_FAIRNESS, window_s=11.0, pairs_by_look=(8, 12), long_burst_s=30.0
-            ),
+            fairness=msgspec.structs.replace(_SMOKE_FAIRNESS, window_s=11.0, pairs_by_look=(8, 12), long_burst_s=30.0),
         ),
         Profile(name="nightly", users=1_000, soak_s=3_600.0, warmup_s=60.0, fairness=_LONG_FAIRNESS),
         Profile(

@@ -1,0 +1,187 @@
+"""Paths and typed files of one run folder, written atomically.
+
+Owns `reports/soak/{run_id}/` and `reports/fairness/{run_id}/`. Never interprets what it stores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.model.plan import Plan, checked_run_id
+
+T = TypeVar("T")
+
+OUTPUT_TYPES_FOLDER = "outputs"
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        run_id: the run's UTC timestamp.
+        path: `{reports}/soak/{run_id}`.
+        fairness_path: `{reports}/fairness/{run_id}`.
+    """
+
+    def __init__(self, reports: Path, run_id: str) -> None:
+        self.run_id = checked_run_id(run_id)
+        self.reports = reports
+        self.path = reports / "soak" / run_id
+        self.fairness_path = reports / "fairness" / run_id
+        for folder in (reports, reports / "soak", self.path):
+            if folder.is_symlink():
+                raise EvidenceUnreadable(f"{folder} is a symbolic link; a run folder is a plain directory")
+
+    @classmethod
+    def at(cls, path: Path) -> RunFolder:
+        """The run folder that a path names: `{reports}/soak/{run_id}`."""
+        path = path.absolute()
+        return cls(path.parent.parent, path.name)
+
+    def create(self) -> None:
+        """Makes the folders; one that exists is kept."""
+        for folder in (self.path, self.requests_dir, self.telemetry_dir, self.control_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a plan was stored here."""
+        return self.plan_path.is_file()
+
+    @property
+    def plan_path(self) -> Path:
+        """The frozen plan."""
+        return self.path / "plan.json"
+
+    @property
+    def requests_dir(self) -> Path:
+        """Folder of the request records."""
+        return self.path / "requests"
+
+    @property
+    def telemetry_dir(self) -> Path:
+        """Folder of the telemetry samples."""
+        return self.path / "telemetry"
+
+    @property
+    def control_dir(self) -> Path:
+        """Leases, progress and session reports of the load; of no use once the run is over."""
+        return self.path / "control"
+
+    def read_plan(self) -> Plan:
+        """The frozen plan.
+
+        Raises:
+            EvidenceUnreadable: there is none, or it is damaged.
+        """
+        return read_json(self.plan_path, Plan)
+
+    def write_plan(self, plan: Plan) -> None:
+        """Stores the plan; the same plan again changes nothing.
+
+        Raises:
+            EvidenceUnreadable: another plan is stored already; a plan is frozen once.
+        """
+        if self.plan_path.exists():
+            if self.read_plan() != plan:
+                raise EvidenceUnreadable(f"{self.plan_path}: another plan is stored; a run's plan is frozen once")
+            return
+        self.create()
+        write_json(self.plan_path, plan)
+
+    def write_output(self, stage: str, output: object) -> tuple[int, str]:
+        """Stores one materialisation of a stage beside those before it.
+
+        Returns:
+            Its version (from 1) and the SHA-256 (hex) of its content, which is the data version.
+        """
+        data = msgspec.json.format(msgspec.json.encode(output, order="deterministic"), indent=2) + b"\n"
+        version = (self.output_versions(stage) or [0])[-1] + 1
+        write_bytes(self._output_path(stage, version), data)
+        return version, hashlib.sha256(data).hexdigest()
+
+    def read_output(self, stage: str, output_type: type[T], version: int | None = None) -> T:
+        """One materialisation of a stage, the newest by default.
+
+        Raises:
+            EvidenceUnreadable: there is none, or it is damaged.
+        """
+        if version is None:
+            versions = self.output_versions(stage)
+            if not versions:
+                raise EvidenceUnreadable(f"{self.path}: stage {stage} has no output; materialise it first")
+            version = versions[-1]
+        return read_json(self._output_path(stage, version), output_type)
+
+    def output_versions(self, stage: str) -> list[int]:
+        """Versions of a stage's stored outputs, ascending; empty when it has none."""
+        folder = self.path / OUTPUT_TYPES_FOLDER
+        return sorted(int(path.stem.rsplit(".v", 1)[1]) for path in folder.glob(f"{stage}.v*.json"))
+
+    def output_path(self, stage: str) -> Path:
+        """Path of the newest output of a stage."""
+        return self._output_path(stage, (self.output_versions(stage) or [1])[-1])
+
+    def _output_path(self, stage: str, version: int) -> Path:
+        return self.path / OUTPUT_TYPES_FOLDER / f"{stage}.v{version:04d}.json"
+
+
+def run_folders(reports: Path) -> Iterator[RunFolder]:
+    """Every run folder under `reports`, oldest first; what is not one is passed over."""
+    for path in sorted((reports / "soak").glob("*Z")):
+        if path.is_dir() and not path.is_symlink() and (path / "plan.json").is_file():
+            yield RunFolder(reports, path.name)
+
+
+def read_json(path: Path, output_type: type[T]) -> T:
+    """A typed JSON file.
+
+    Raises:
+        EvidenceUnreadable: missing, not JSON, or not of that type; the message names file, field and reason.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=output_type)
+    except OSError as error:
+        raise EvidenceUnreadable(f"{path}: {error.strerror or error}") from error
+    except msgspec.DecodeError as error:
+        raise EvidenceUnreadable(f"{path}: {error}; the file is damaged or of another version") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a value as indented JSON, atomically."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, never a part, also after a crash."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file beside `path`, syncs it, and renames it over `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
