@@ -40,11 +40,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         production: true asks for a second, explicit confirmation, and forbids `soak clean`.
         dialect: see `Dialect`.
         gateway_url, gateway_url_env: base URL of the gateway, or the environment variable that holds it; one of both.
+        load_hosts: hosts that load may be sent to when the URL comes from the environment; the file, not the
+            environment, decides where load goes. With `gateway_url` it is that URL's host.
         execute_path: path of an execution; `{tool}` stands for the tool.
         admin_email_env, admin_password_env: environment variables with the operator credentials.
         databases: DSNs by environment variable.
         redis_url_env: environment variable with the Redis URL.
-        metrics_urls: `/metrics` pages to scrape directly.
+        metrics_urls: `/metrics` pages to scrape directly; one that begins with `/` is a path at the gateway.
         metrics_urls_env: environment variable with more of them, comma-separated.
         metrics_secret_env: environment variable with the secret that the pages want, if any.
         prometheus_url: a Prometheus that scrapes the platform, if there is one.
@@ -57,6 +59,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dialect: Dialect = Dialect.NOMINAL
     gateway_url: str | None = None
     gateway_url_env: str | None = None
+    load_hosts: tuple[str, ...] = ()
     execute_path: str = "/execute/{tool}"
     admin_email_env: str = "ACP_ADMIN_EMAIL"
     admin_password_env: str = "ACP_ADMIN_PASSWORD"

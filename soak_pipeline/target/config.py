@@ -1,0 +1,353 @@
+"""Reads target files, and resolves the secrets and addresses that they name from the environment.
+
+Owns the rules of a valid target file and of where load may be sent. Never opens a connection, and never lets a secret
+into a message or a repr.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import psycopg.conninfo
+import yaml
+
+from soak_pipeline.model.errors import BadInput, LoadRefused
+from soak_pipeline.model.target import DatabaseNames, Target
+
+MAX_FILE_BYTES = 64 * 1024
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+_CREDENTIALS_IN_URL = "holds a user name or password; put credentials into the environment and name the variable here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedTarget:
+    """A target with its addresses and credentials, for use in memory only.
+
+    Attributes:
+        target: the file.
+        gateway_url: base URL without a trailing slash.
+        admin_email, admin_password: operator credentials.
+        dsns: PostgreSQL DSN by database (`identity`, `audit`, `usage`, `flight_recorder`, `identity_graph`), those
+            that the target gives.
+        redis_url: None where the target gives none.
+        metrics_urls: pages to scrape.
+        metrics_secret: sent to those pages as `X-Prometheus-Secret`; None where none is wanted.
+    """
+
+    target: Target
+    gateway_url: str
+    admin_email: str
+    admin_password: str = field(repr=False)
+    dsns: Mapping[str, str] = field(default_factory=dict, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
+    metrics_urls: tuple[str, ...] = ()
+    metrics_secret: str | None = field(default=None, repr=False)
+
+    @property
+    def host(self) -> str:
+        """Host of the gateway, in lower case and without its port."""
+        return host_of(self.gateway_url)
+
+    def secrets(self) -> Iterator[str]:
+        """Every secret in use, for those who must prove that none has leaked."""
+        yield self.admin_password
+        for dsn in self.dsns.values():
+            if password := psycopg.conninfo.conninfo_to_dict(dsn).get("password"):
+                yield str(password)
+        if self.redis_url and (password := urlsplit(self.redis_url).password):
+            yield password
+        if self.metrics_secret:
+            yield self.metrics_secret
+
+
+def load_target(path: Path) -> Target:
+    """Reads a target file.
+
+    Raises:
+        BadInput: unreadable, no such YAML, unknown keys, wrong types or values; every problem is named with its field
+            and what is allowed.
+    """
+    subject = f"target {path}"
+    document = _read_yaml(path, subject)
+    problems: list[str] = []
+    target = _converted(document, Target, "", problems)
+    if target is not None:
+        problems += _problems_of(target)
+    if problems or target is None:
+        raise BadInput(subject, problems)
+    return target
+
+
+def resolve(target: Target, environment: Mapping[str, str]) -> ResolvedTarget:
+    """Takes addresses and credentials from the environment.
+
+    Args:
+        target: a valid one.
+        environment: usually `os.environ`.
+
+    Raises:
+        BadInput: variables that are missing, empty or not what they should be; all are named, none is shown.
+    """
+    source = _Environment(environment)
+    gateway_url = target.gateway_url or source.url(target.gateway_url_env, "base URL of the gateway")
+    email = source.text(target.admin_email_env, "e-mail of the operator")
+    password = source.text(target.admin_password_env, "password of the operator")
+    dsns = {
+        database: source.dsn(variable, f"DSN of the {database} database")
+        for database, variable in msgspec.structs.asdict(target.databases).items()
+        if variable is not None
+    }
+    redis_url = source.redis_url(target.redis_url_env) if target.redis_url_env else None
+    metrics_urls = [gateway_url.rstrip("/") + url if url.startswith("/") else url for url in target.metrics_urls]
+    if target.metrics_urls_env:
+        metrics_urls += source.urls(target.metrics_urls_env, "metrics pages, comma-separated")
+    metrics_secret = source.text(target.metrics_secret_env, "secret of /metrics") if target.metrics_secret_env else None
+    if source.problems:
+        raise BadInput(f"target {target.name}", source.problems)
+    return ResolvedTarget(
+        target=target,
+        gateway_url=gateway_url.rstrip("/"),
+        admin_email=email,
+        admin_password=password,
+        dsns=dsns,
+        redis_url=redis_url,
+        metrics_urls=tuple(dict.fromkeys(metrics_urls)),
+        metrics_secret=metrics_secret,
+    )
+
+
+def refuse_unless_load_allowed(resolved: ResolvedTarget, *, production_confirmed_as: str = "") -> None:
+    """Stands between the plan and the first request.
+
+    Args:
+        resolved: where load would go.
+        production_confirmed_as: the target's name, typed again by the operator; wanted for a production target only.
+
+    Raises:
+        LoadRefused: with every reason.
+    """
+    target = resolved.target
+    problems = []
+    if target.allow_load is not True:
+        problems.append("allow_load is not true; set `allow_load: true` in the target file if load may be sent there")
+    if target.production and production_confirmed_as != target.name:
+        problems.append(f"it is a production target; confirm with its name, {target.name!r}, to send load there")
+    if resolved.host not in allowed_hosts(target):
+        problems.append(
+            f"the gateway's host {resolved.host!r} is not one that the file names"
+            f" ({', '.join(allowed_hosts(target)) or 'none'}); add it to load_hosts if load may be sent there"
+        )
+    if problems:
+        raise LoadRefused(f"target {target.name}", problems)
+
+
+def allowed_hosts(target: Target) -> tuple[str, ...]:
+    """Hosts that the file allows load to."""
+    own = (host_of(target.gateway_url),) if target.gateway_url else ()
+    return own + tuple(host.lower() for host in target.load_hosts)
+
+
+def host_of(url: str) -> str:
+    """Host of a URL, in lower case, without port; empty when it has none."""
+    return urlsplit(url).hostname or ""
+
+
+class _Environment:
+    """Reads variables and collects what is wrong with them; a value is never repeated."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def text(self, variable: str | None, purpose: str) -> str:
+        value = self._environment.get(variable or "", "")
+        if not value:
+            self.problems.append(f"environment variable {variable} ({purpose}) is not set; set it, then try again")
+        return value
+
+    def url(self, variable: str | None, purpose: str) -> str:
+        value = self.text(variable, purpose)
+        if value and (problem := _problem_of_url(value)):
+            self.problems.append(f"environment variable {variable} ({purpose}) {problem}")
+        return value
+
+    def urls(self, variable: str, purpose: str) -> list[str]:
+        values = [part.strip() for part in self.text(variable, purpose).split(",") if part.strip()]
+        self.problems += [
+            f"environment variable {variable} ({purpose}) {problem}"
+            for value in values
+            if (problem := _problem_of_url(value))
+        ]
+        return values
+
+    def dsn(self, variable: str, purpose: str) -> str:
+        value = self.text(variable, purpose)
+        try:
+            psycopg.conninfo.conninfo_to_dict(value)
+        except psycopg.Error:
+            self.problems.append(f"environment variable {variable} ({purpose}) does not hold a PostgreSQL DSN")
+        return value
+
+    def redis_url(self, variable: str) -> str:
+        value = self.text(variable, "URL of Redis")
+        if value and _split(value)[0] not in ("redis", "rediss", "unix"):
+            self.problems.append(
+                f"environment variable {variable} (URL of Redis) does not hold a URL redis://, rediss:// or unix://"
+            )
+        return value
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML without what a target file never needs: anchors, which can blow up a small file, and repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, "a key is not text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is repeated", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path, subject: str) -> Any:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BadInput(subject, [f"cannot be read: {error.strerror or type(error).__name__}"]) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise BadInput(subject, [f"is larger than {MAX_FILE_BYTES} bytes; a target file is a few dozen lines"])
+    try:
+        return yaml.load(data.decode(), Loader=_StrictLoader)
+    except UnicodeDecodeError:
+        raise BadInput(subject, ["is not UTF-8 text"]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise BadInput(subject, [f"is not plain YAML: {where}{error.problem}"]) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise BadInput(subject, [f"is not plain YAML: {type(error).__name__}"]) from None
+
+
+def _converted(document: Any, kind: type[_Struct], prefix: str, problems: list[str]) -> _Struct | None:
+    """A struct of that kind, or None with every problem of the document appended, field by field."""
+    if not isinstance(document, dict):
+        problems.append(f"{prefix.rstrip('.') or 'the file'} is not a mapping of keys to values")
+        return None
+    known = {item.name: item for item in msgspec.structs.fields(kind)}
+    for key in document:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            problems.append(f"{prefix}{key} is not a known key; {hint}")
+    before = len(problems)
+    values: dict[str, Any] = {}
+    for name, item in known.items():
+        if name not in document:
+            if item.required:
+                problems.append(f"{prefix}{name} is missing")
+        elif isinstance(item.type, type) and issubclass(item.type, DatabaseNames):
+            values[name] = _converted(document[name], item.type, f"{prefix}{name}.", problems)
+        else:
+            try:
+                values[name] = msgspec.convert(document[name], item.type, strict=True)
+            except msgspec.ValidationError:
+                problems.append(f"{prefix}{name} must be {_in_words(item.type)}")
+    return kind(**values) if len(problems) == before else None
+
+
+def _in_words(kind: Any) -> str:
+    """What a field takes, for a person."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return "one of " + ", ".join(member.value for member in kind)
+    if isinstance(kind, types.UnionType):
+        return " or ".join(_in_words(part) for part in typing.get_args(kind) if part is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return "a list of texts"
+    return {bool: "true or false", str: "text"}.get(kind, str(kind))
+
+
+def _problems_of(target: Target) -> Iterator[str]:
+    """What types do not say: forms of names, variables, URLs and paths."""
+    if not _NAME.fullmatch(target.name):
+        yield "name must be 1 to 63 characters of a-z, 0-9, _ and -, beginning with a letter or digit"
+    if (target.gateway_url is None) == (target.gateway_url_env is None):
+        yield "exactly one of gateway_url and gateway_url_env must be given"
+    if target.gateway_url_env is not None and not target.load_hosts:
+        yield "load_hosts must name the hosts that load may be sent to, because the URL comes from the environment"
+    for host in target.load_hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", host):
+            yield "load_hosts must be host names or addresses, without scheme, port or path"
+    for name, url in _urls_of(target):
+        if problem := _problem_of_url(url):
+            yield f"{name} {problem}"
+    path = target.execute_path
+    if not path.startswith("/") or path.startswith("//") or re.search(r"[\s?#\\]|\.\.", path):
+        yield "execute_path must be an absolute path such as /execute/{tool}, without query or '..'"
+    if re.sub(r"\{tool\}", "", path).count("{"):
+        yield "execute_path may contain no placeholder but {tool}"
+    for name, variable in _variables_of(target):
+        if not _VARIABLE.fullmatch(variable):
+            yield (
+                f"{name} must be the name of an environment variable (A-Z, 0-9 and _);"
+                " the value itself never goes into the file"
+            )
+
+
+def _urls_of(target: Target) -> Iterator[tuple[str, str]]:
+    if target.gateway_url is not None:
+        yield "gateway_url", target.gateway_url
+    if target.prometheus_url is not None:
+        yield "prometheus_url", target.prometheus_url
+    for url in target.metrics_urls:
+        if not url.startswith("/"):
+            yield "metrics_urls", url
+
+
+def _variables_of(target: Target) -> Iterator[tuple[str, str]]:
+    for name, value in msgspec.structs.asdict(target).items():
+        if name.endswith("_env") and value is not None:
+            yield name, value
+    for name, value in msgspec.structs.asdict(target.databases).items():
+        if value is not None:
+            yield f"databases.{name}", value
+
+
+def _problem_of_url(url: str) -> str:
+    scheme, host, has_credentials, has_query = _split(url)
+    if scheme not in ("http", "https") or not host:
+        return "is not a URL http://... or https://... with a host"
+    if has_credentials:
+        return _CREDENTIALS_IN_URL
+    return "has a query or fragment; give the base URL only" if has_query else ""
+
+
+def _split(url: str) -> tuple[str, str, bool, bool]:
+    """(scheme, host, has credentials, has query or fragment) of a URL; empty texts when it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "", "", False, False
+    return parts.scheme, parts.hostname or "", "@" in parts.netloc, bool(parts.query or parts.fragment)
