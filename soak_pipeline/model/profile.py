@@ -104,15 +104,15 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 _SMOKE_FAIRNESS = FairnessProfile(
-    quiet_users=20,
+    quiet_users=30,
     quiet_pace_s=0.5,
     noisy_users_baseline=5,
     noisy_users_burst=50,
     noisy_pace_s=0.5,
-    window_s=6.0,
-    settle_s=1.0,
+    window_s=4.0,
+    settle_s=0.5,
     warmup_s=3.0,
-    pairs_by_look=(8, 10),
+    pairs_by_look=(8, 12),
 )
 _LONG_FAIRNESS = FairnessProfile(
     quiet_users=20,
@@ -136,7 +136,9 @@ PROFILES: Mapping[str, Profile] = {
             users=100,
             soak_s=300.0,
             warmup_s=15.0,
-            fairness=msgspec.structs.replace(_SMOKE_FAIRNESS, window_s=11.0, pairs_by_look=(8, 12), long_burst_s=30.0),
+            fairness=msgspec.structs.replace(
+                _SMOKE_FAIRNESS, window_s=5.0, pairs_by_look=(8, 12, 16), long_burst_s=30.0
+            ),
         ),
         Profile(name="nightly", users=1_000, soak_s=3_600.0, warmup_s=60.0, fairness=_LONG_FAIRNESS),
         Profile(
