@@ -20,7 +20,7 @@ class SoakRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         run_time: length of the soak instead of the profile's, as Locust writes it (`60m`).
         release, commit: what is under test; bound to the verdict.
         seed: of the load; None derives it from the run id.
-        confirm_production: the second confirmation that a production target asks for.
+        confirm_production: name of the target, typed again; a production target asks for it.
         thresholds: limits to change, by name.
     """
 
@@ -31,7 +31,7 @@ class SoakRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     release: str = ""
     commit: str = ""
     seed: int | None = None
-    confirm_production: bool = False
+    confirm_production: str = ""
     thresholds: dict[str, float] = {}
 
     def resolved_profile(self) -> Profile:
