@@ -5,6 +5,7 @@
     │   └── LoadRefused   sending load there is not allowed                                            (exit 254)
     ├── AlreadyRunning    another soak holds the target                                                (exit 254)
     └── HarnessFailed     the harness itself failed: a process died, a disk is full                    (exit 3)
+        ├── TargetFailed         the platform did not do what the harness needs of it                  (exit 3)
         └── EvidenceUnreadable   a stored file is missing, damaged or of another format version        (exit 3)
 
 A failed criterion is never an exception: it is a verdict.
@@ -56,6 +57,10 @@ class AlreadyRunning(SoakError):
 
 class HarnessFailed(SoakError):
     """The harness could not do its work; nothing is said about the platform."""
+
+
+class TargetFailed(HarnessFailed):
+    """The platform could not be reached or refused what the harness needs of it: provisioning, blocking, reading."""
 
 
 class EvidenceUnreadable(HarnessFailed):

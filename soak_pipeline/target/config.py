@@ -128,12 +128,12 @@ def resolve(target: Target, environment: Mapping[str, str]) -> ResolvedTarget:
     )
 
 
-def refuse_unless_load_allowed(resolved: ResolvedTarget, *, production_confirmed_as: str = "") -> None:
+def refuse_unless_load_allowed(resolved: ResolvedTarget, *, confirm_production: bool = False) -> None:
     """Stands between the plan and the first request.
 
     Args:
         resolved: where load would go.
-        production_confirmed_as: the target's name, typed again by the operator; wanted for a production target only.
+        confirm_production: the operator's second, explicit confirmation; wanted for a production target only.
 
     Raises:
         LoadRefused: with every reason.
@@ -142,8 +142,8 @@ def refuse_unless_load_allowed(resolved: ResolvedTarget, *, production_confirmed
     problems = []
     if target.allow_load is not True:
         problems.append("allow_load is not true; set `allow_load: true` in the target file if load may be sent there")
-    if target.production and production_confirmed_as != target.name:
-        problems.append(f"it is a production target; confirm with its name, {target.name!r}, to send load there")
+    if target.production and not confirm_production:
+        problems.append("it is a production target; confirm that load may be sent there by --confirm-production")
     if resolved.host not in allowed_hosts(target):
         problems.append(
             f"the gateway's host {resolved.host!r} is not one that the file names"

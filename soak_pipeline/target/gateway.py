@@ -1,0 +1,293 @@
+"""The operator's client of the gateway: sign-in, one bounded request, and the errors it ends in.
+
+Owns the conversation over HTTP outside the load. Never follows a redirect, never uses a proxy, never reads an answer
+without a limit, and never puts a token or password into a message.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from soak_pipeline.model.errors import TargetFailed
+from soak_pipeline.target.config import ResolvedTarget
+
+USER_AGENT = "soak-pipeline"
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+TIMEOUT_S = 10.0
+_RENEW_BEFORE_EXPIRY_S = 60.0
+_ANSWER_DEADLINE_S = 60.0
+_TOKEN_COOKIE = "acp_token"
+_TOKEN = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")
+
+
+class GatewayRefused(TargetFailed):
+    """The gateway answered, but not as the operator needs; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class GatewayUnreachable(TargetFailed):
+    """No whole answer arrived: no connection, a timeout, a broken or oversized answer."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One answer of the gateway.
+
+    Attributes:
+        status: HTTP status.
+        headers: names in lower case.
+        body: at most `MAX_ANSWER_BYTES`.
+        received_at: our clock when the headers were there, unix seconds.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    received_at: float
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            GatewayUnreachable: it is none.
+        """
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            raise GatewayUnreachable(
+                f"the gateway answered {self.status} with {len(self.body)} bytes that are not JSON"
+            ) from None
+
+    def data(self) -> Any:
+        """The payload of the envelope `{success, data, ...}`, or the whole body where there is no envelope."""
+        body = self.json()
+        return body["data"] if isinstance(body, dict) and "data" in body else body
+
+    def error(self) -> str:
+        """What the answer says is wrong, shortened; empty when it says nothing."""
+        try:
+            body = msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            return ""
+        if not isinstance(body, dict):
+            return ""
+        return str(body.get("error") or body.get("detail") or "")[:200]
+
+
+class Gateway:
+    """Requests to one gateway in the operator's name; safe to use from several threads at once.
+
+    The operator's token is taken at the first call and renewed before it expires, or when the gateway refuses it.
+
+    Args:
+        resolved: the target.
+        timeout_s: longest wait for a connection, for each read, and for each write (seconds).
+        connections: connections kept open, and so the most calls that are under way at once.
+        transport: for tests.
+    """
+
+    def __init__(
+        self,
+        resolved: ResolvedTarget,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        connections: int = 8,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.resolved = resolved
+        self._client = httpx.Client(
+            base_url=resolved.gateway_url,
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            # The environment must not redirect what we send: no proxy, no .netrc.
+            trust_env=False,
+            follow_redirects=False,
+            # A compressed answer could grow without limit when it is unpacked.
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            # A kept cookie would sign in calls that are meant to carry another token, or none.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            transport=transport,
+        )
+        self._token = ""
+        self._token_expires_at = 0.0
+        self._token_lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        tenant_id: str | None = None,
+        body: object = None,
+        query: Mapping[str, str | int] | None = None,
+        expect: tuple[int, ...] = (HTTPStatus.OK, HTTPStatus.CREATED),
+    ) -> Answer:
+        """One call as the operator.
+
+        Args:
+            method: HTTP method.
+            path: at the gateway, beginning with `/`.
+            tenant_id: the tenant it is about; None for the operator's own.
+            body: sent as JSON; None for none.
+            query: of the URL.
+            expect: statuses that are an answer; any other is an error.
+
+        Raises:
+            GatewayRefused: another status.
+            GatewayUnreachable: no whole answer.
+        """
+        for attempt in (1, 2):
+            token = self._operator_token()
+            answer = self.send(method, path, token=token, tenant_id=tenant_id, body=body, query=query)
+            if answer.status != HTTPStatus.UNAUTHORIZED or attempt == 2:
+                break
+            self._forget(token)
+        if answer.status not in expect:
+            raise self._refused(method, path, answer, expect)
+        return answer
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        tenant_id: str | None = None,
+        body: object = None,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request under any token or none; whatever status comes is an answer.
+
+        Raises:
+            GatewayUnreachable: no whole answer.
+        """
+        sent = {**(headers or {})}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        if tenant_id is not None:
+            sent["X-Tenant-ID"] = tenant_id
+        content = None
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            content = msgspec.json.encode(body)
+        try:
+            with self._client.stream(method, path, headers=sent, content=content, params=query) as response:
+                received_at = time.time()
+                return Answer(response.status_code, dict(response.headers), _bounded_body(response), received_at)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise GatewayUnreachable(
+                f"{method} {path} at {self.resolved.gateway_url}: no answer ({type(error).__name__});"
+                " is the platform running and the address right?"
+            ) from None
+
+    def login(self, email: str, password: str, *, tenant_id: str | None = None) -> tuple[str, float]:
+        """Signs in.
+
+        Returns:
+            The token, and the seconds that it is good for.
+
+        Raises:
+            GatewayRefused: wrong credentials, or an answer without a token.
+            GatewayUnreachable: no whole answer.
+        """
+        body = {"email": email, "password": password}
+        answer = self.send("POST", "/auth/token", tenant_id=tenant_id, body=body)
+        if answer.status != HTTPStatus.OK:
+            raise self._refused("POST", "/auth/token", answer, (HTTPStatus.OK,))
+        token, expires_in_s = _token_of(answer)
+        if not token:
+            raise GatewayRefused("POST /auth/token answered 200 without a token in body or cookie", answer.status)
+        return token, expires_in_s
+
+    def _operator_token(self) -> str:
+        with self._token_lock:
+            if time.monotonic() >= self._token_expires_at:
+                token, expires_in_s = self.login(self.resolved.admin_email, self.resolved.admin_password)
+                self._token = token
+                margin_s = min(_RENEW_BEFORE_EXPIRY_S, expires_in_s / 2)
+                self._token_expires_at = time.monotonic() + expires_in_s - margin_s
+            return self._token
+
+    def _forget(self, token: str) -> None:
+        """Makes the next call sign in again, unless another thread has done so already."""
+        with self._token_lock:
+            if self._token == token:
+                self._token_expires_at = 0.0
+
+    def _refused(self, method: str, path: str, answer: Answer, expect: tuple[int, ...]) -> GatewayRefused:
+        detail = f" ({self._scrubbed(error)})" if (error := answer.error()) else ""
+        wanted = " or ".join(str(int(status)) for status in expect)
+        return GatewayRefused(f"{method} {path} answered {answer.status}{detail}, expected {wanted}", answer.status)
+
+    def _scrubbed(self, text: str) -> str:
+        """The platform's words without anything secret that it may have repeated."""
+        for secret in filter(None, self.resolved.secrets()):
+            text = text.replace(secret, "***")
+        return _TOKEN.sub("***", text)
+
+
+def _bounded_body(response: httpx.Response) -> bytes:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx.DecodingError("compressed although not asked to be", request=response.request)
+    parts = []
+    size = 0
+    deadline = time.monotonic() + _ANSWER_DEADLINE_S
+    for part in response.iter_raw():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise httpx.DecodingError("answer is too large", request=response.request)
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("answer never ends", request=response.request)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _token_of(answer: Answer) -> tuple[str, float]:
+    """The token from the body, or from the cookie where the platform masks the body."""
+    token = ""
+    expires_in_s = 900.0
+    try:
+        data = answer.data()
+    except GatewayUnreachable:
+        data = None
+    if isinstance(data, dict):
+        token = str(data.get("access_token") or "")
+        given = data.get("expires_in")
+        if isinstance(given, (int, float)) and 0 < given < 86_400:
+            expires_in_s = float(given)
+    if token.count(".") != 2:
+        token = _cookie(answer.headers.get("set-cookie", ""), _TOKEN_COOKIE)
+    return token, expires_in_s
+
+
+def _cookie(header: str, name: str) -> str:
+    for part in header.replace(",", ";").split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name:
+            return value
+    return ""
