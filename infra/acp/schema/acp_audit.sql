@@ -37,10 +37,10 @@ CREATE OR REPLACE TRIGGER audit_logs_append_only BEFORE UPDATE OR DELETE ON audi
 -- Billable calls that usage_records does not have yet.  A row is deleted once it is billed,
 -- so the table holds what is pending (or has failed), and its size is the backlog.
 CREATE TABLE IF NOT EXISTS pending_usage_events (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY,
     org_id uuid NOT NULL,
     tenant_id uuid NOT NULL,
-    audit_id uuid NOT NULL UNIQUE,             -- the request id
+    audit_id uuid PRIMARY KEY,                 -- the request id
     agent_id uuid,
     tool varchar(255),
     units int NOT NULL DEFAULT 1,
@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS pending_usage_events (
     updated_at timestamptz NOT NULL DEFAULT now(),
     processed_at timestamptz
 );
+CREATE INDEX IF NOT EXISTS pending_usage_events_by_age ON pending_usage_events (created_at) WHERE status = 'pending';
 
 -- Counts kept by the audit writer in its own transaction, so that no reader counts rows.
 CREATE TABLE IF NOT EXISTS audit_counters (
