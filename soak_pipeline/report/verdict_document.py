@@ -1,0 +1,130 @@
+"""`verdict.json`: what a gate, a person or a later run reads first.
+
+Owns its keys and the two sentences on top, the reason and the next step. Never judges: it orders and words what the
+judgement says. Imports nothing heavy, because the gate reads it within a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from soak_pipeline.model.plan import Plan, plan_hash
+from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
+
+VERDICT_FILE = "verdict.json"
+FORMAT_VERSION = 1
+
+_VALIDITY = "load_was_valid"
+_TROUBLE = (Verdict.FAIL, Verdict.INCONCLUSIVE)
+
+
+class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of `verdict.json`; `docs/run_folder.md` explains each key.
+
+    Attributes:
+        run_id, release, commit, profile, target, plan_hash: what the verdict is bound to.
+        verdict: overall.
+        why: the reason in one sentence.
+        next_step: what to do now, in one sentence.
+        judged_at: when the judgement was made (UTC, ISO 8601).
+        started_at, ended_at: time zero of the run, and when the last evidence was taken; null when unknown.
+        thresholds_changed: limits that differ from the plan's own; a gate must not accept such a verdict.
+        criteria: one result per criterion, in the registry's order.
+        format_version: of this file.
+    """
+
+    run_id: str
+    release: str
+    commit: str
+    profile: str
+    target: str
+    plan_hash: str
+    verdict: Verdict
+    why: str
+    next_step: str
+    judged_at: str
+    started_at: str
+    ended_at: str | None
+    thresholds_changed: dict[str, float]
+    criteria: tuple[CriterionResult, ...]
+    format_version: int = FORMAT_VERSION
+
+
+def verdict_document(plan: Plan, judgement: Judgement, ended_us: int | None) -> VerdictDocument:
+    """Binds a judgement to the plan it was made under.
+
+    Args:
+        plan: the run's frozen plan.
+        judgement: of that run.
+        ended_us: when the last evidence was taken, microseconds since the plan's epoch; None when unknown.
+    """
+    return VerdictDocument(
+        run_id=plan.run_id,
+        release=plan.release,
+        commit=plan.commit,
+        profile=plan.profile.name,
+        target=plan.target.name,
+        plan_hash=plan_hash(plan),
+        verdict=judgement.verdict,
+        why=reason_of(judgement),
+        next_step=next_step_of(judgement),
+        judged_at=judgement.judged_at,
+        started_at=moment(plan, 0),
+        ended_at=None if ended_us is None else moment(plan, ended_us),
+        thresholds_changed=judgement.thresholds_changed,
+        criteria=judgement.criteria,
+    )
+
+
+def moment(plan: Plan, time_us: int) -> str:
+    """A time of the run as UTC, ISO 8601 with milliseconds and `Z`.
+
+    Args:
+        time_us: microseconds since the plan's epoch.
+    """
+    instant = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=plan.epoch_unix_us + time_us)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def deciding_criteria(judgement: Judgement) -> list[CriterionResult]:
+    """The asked criteria that keep the run from PASS, the one to look at first in front.
+
+    FAIL goes before INCONCLUSIVE. Among the inconclusive, the validity of the load goes first: where the load was not
+    as planned, the others are inconclusive because of it.
+    """
+    trouble = [result for result in judgement.criteria if result.asked and result.verdict in _TROUBLE]
+    return sorted(trouble, key=lambda result: (_TROUBLE.index(result.verdict), result.name != _VALIDITY))
+
+
+def reason_of(judgement: Judgement) -> str:
+    """Why the overall verdict is what it is, in one sentence."""
+    asked = [result for result in judgement.criteria if result.asked]
+    if not asked:
+        return "No criterion was asked, so nothing is known about the platform."
+    trouble = deciding_criteria(judgement)
+    if not trouble:
+        not_asked = [result.name for result in judgement.criteria if not result.asked]
+        rest = f"; not asked in this profile: {', '.join(not_asked)}" if not_asked else ""
+        return f"All {len(asked)} criteria that were asked hold{rest}."
+    first = trouble[0]
+    others = len(trouble) - 1
+    rest = f" ({others} more {'criterion is' if others == 1 else 'criteria are'} not met)" if others else ""
+    return f"{first.name}: {first.why.rstrip('.')}{rest}."
+
+
+def next_step_of(judgement: Judgement) -> str:
+    """What to do now, in one sentence."""
+    trouble = deciding_criteria(judgement)
+    if judgement.verdict is Verdict.PASS:
+        return "Nothing to do: the promotion is allowed."
+    if not trouble:
+        return "Run a profile that asks at least one criterion."
+    first = trouble[0]
+    if first.fix:
+        return first.fix
+    if first.verdict is Verdict.FAIL:
+        where = f"; its evidence is in {first.evidence[0]}" if first.evidence else ""
+        return f"Look at {first.name} below{where}."
+    return f"Make it possible to measure {first.name}, then run again; until then the promotion is blocked."
