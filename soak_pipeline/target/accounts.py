@@ -185,6 +185,16 @@ def set_kill_switch(gateway: Gateway, tenant_id: str, *, engaged: bool) -> None:
         gateway.call("DELETE", path, tenant_id=tenant_id, expect=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
 
 
+def kill_switch_is_engaged(gateway: Gateway, tenant_id: str) -> bool:
+    """Whether a tenant's kill switch is engaged.
+
+    Raises:
+        TargetFailed: not readable.
+    """
+    data = gateway.call("GET", f"/decision/kill-switch/{tenant_id}", tenant_id=tenant_id).data()
+    return isinstance(data, dict) and data.get("status") == "engaged"
+
+
 def _named_ids(answer: Answer) -> Iterator[tuple[str, str]]:
     for item in _list_of(answer):
         if "name" in item and "id" in item:

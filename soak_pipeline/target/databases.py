@@ -1,0 +1,84 @@
+"""Read-only connections to the platform's databases, and what becomes of their errors.
+
+Owns connecting, time limits and the wording of failures. Never writes, and never lets a password into a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import psycopg.conninfo
+
+from soak_pipeline.target.config import ResolvedTarget
+
+CONNECT_TIMEOUT_S = 10
+STATEMENT_TIMEOUT_S = 120.0
+APPLICATION_NAME = "soak-pipeline"
+_TITLES = {
+    "identity": "identity database",
+    "audit": "audit database",
+    "usage": "usage database",
+    "flight_recorder": "flight recorder database",
+    "identity_graph": "identity graph database",
+}
+
+
+class Unreadable(Exception):
+    """A part of the platform could not be read; the message is the reason, fit for evidence."""
+
+
+@contextmanager
+def reading(
+    resolved: ResolvedTarget, database: str, *, statement_timeout_s: float = STATEMENT_TIMEOUT_S
+) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection in one read-only transaction with one snapshot, closed at the end.
+
+    Args:
+        resolved: the target.
+        database: `identity`, `audit`, `usage`, `flight_recorder` or `identity_graph`.
+        statement_timeout_s: after which the server gives up a statement; 0 for never, for streams that are long.
+
+    Raises:
+        Unreadable: no DSN, no connection, or any failure of a statement in the block.
+    """
+    title = _TITLES[database]
+    dsn = resolved.dsns.get(database)
+    if dsn is None:
+        raise Unreadable(f"the target gives no access to the {title} (databases.{database})")
+    try:
+        with connect(dsn) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            connection.execute("SET TIME ZONE 'UTC'")
+            connection.execute(f"SET statement_timeout = {int(statement_timeout_s * 1000)}")
+            yield connection
+    except psycopg.Error as error:
+        raise Unreadable(f"{title}: {in_words(error, dsn)}") from None
+
+
+def connect(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
+    """A plain connection with our name and a limit on the time to connect.
+
+    Raises:
+        psycopg.Error: see `in_words` before showing it to anyone.
+    """
+    return psycopg.connect(
+        dsn,
+        autocommit=autocommit,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        application_name=APPLICATION_NAME,
+    )
+
+
+def in_words(error: psycopg.Error, dsn: str) -> str:
+    """The first line of an error without the password."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = lines[0][:300]
+    try:
+        password = psycopg.conninfo.conninfo_to_dict(dsn).get("password")
+    except psycopg.Error:
+        return type(error).__name__
+    return text.replace(str(password), "***") if password else text
