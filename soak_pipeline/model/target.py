@@ -37,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         name: how runs call it; also the key of the one-soak-per-target lock.
         allow_load: without true, no load is sent there.
+        embedded: true for the reference platform, which `soak run` starts and stops itself.
         production: true asks for a second, explicit confirmation, and forbids `soak clean`.
         dialect: see `Dialect`.
         gateway_url, gateway_url_env: base URL of the gateway, or the environment variable that holds it; one of both.
@@ -56,6 +57,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     allow_load: bool = False
     production: bool = False
+    embedded: bool = False
     dialect: Dialect = Dialect.NOMINAL
     gateway_url: str | None = None
     gateway_url_env: str | None = None

@@ -1,0 +1,88 @@
+"""How a run shows itself in a terminal: a live panel, or plain lines where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from soak_pipeline.model.progress import Progress
+from soak_pipeline.model.tenants import TENANT_SHARES
+from soak_pipeline.model.traffic import Outcome
+
+PLAIN_INTERVAL_S = 15.0
+
+Show = Callable[[list[str], Progress | None], None]
+
+
+@contextmanager
+def display(console: Console, title: str) -> Iterator[Show]:
+    """A function that shows new log lines and the present progress, for as long as the run goes."""
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=2, transient=True) as live:
+            started = time.monotonic()
+
+            def show_live(lines: list[str], progress: Progress | None) -> None:
+                for line in lines:
+                    live.console.print(Text(line))
+                live.update(_panel(title, time.monotonic() - started, progress))
+
+            yield show_live
+    else:
+        last_s = -PLAIN_INTERVAL_S
+
+        def show_plain(lines: list[str], progress: Progress | None) -> None:
+            nonlocal last_s
+            for line in lines:
+                print(line, flush=True)
+            if progress is not None and time.monotonic() - last_s >= PLAIN_INTERVAL_S:
+                last_s = time.monotonic()
+                print(progress_line(progress), flush=True)
+
+        yield show_plain
+
+
+def progress_line(progress: Progress) -> str:
+    """One plain line of progress."""
+    latencies = " ".join(f"{tenant} {value:.0f}" for tenant, value in sorted(progress.latency_ms_p95.items()))
+    return (
+        f"{progress.session} {progress.phase}: {progress.users} users, {progress.requests_per_second:.0f} requests/s,"
+        f" p95 ms [{latencies or 'none yet'}], {unexpected(progress)} unexpected, {progress.seconds_left:.0f} s left"
+    )
+
+
+def unexpected(progress: Progress) -> int:
+    """Requests so far whose outcome was not the right one."""
+    return sum(count for outcome, count in progress.outcomes.items() if outcome != Outcome.OK)
+
+
+def _panel(title: str, elapsed_s: float, progress: Progress | None) -> Group:
+    heading = Text(f"{title}   {_clock(elapsed_s)} elapsed", style="bold")
+    if progress is None:
+        return Group(heading)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("phase", "users", "requests/s", "unexpected", "left", *(f"p95 {name}" for name in TENANT_SHARES)):
+        table.add_column(name, justify="right", no_wrap=True)
+    latencies = (
+        f"{progress.latency_ms_p95[name]:.0f} ms" if name in progress.latency_ms_p95 else "-" for name in TENANT_SHARES
+    )
+    wrong = unexpected(progress)
+    table.add_row(
+        f"{progress.session}/{progress.phase}",
+        str(progress.users),
+        f"{progress.requests_per_second:.0f}",
+        Text(str(wrong), style="bold red" if wrong else ""),
+        _clock(progress.seconds_left),
+        *latencies,
+    )
+    return Group(heading, table)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,70 @@
+"""Freezes the plan, asks the target what can be measured, and creates the soak tenants. Re-runnable."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from soak_pipeline.model.plan import Plan, make_plan, plan_hash
+from soak_pipeline.model.request import SoakRequest
+from soak_pipeline.model.stage_outputs import ProvisionedRun
+from soak_pipeline.stages.context import StageContext
+from soak_pipeline.stages.target_lock import hold_target
+from soak_pipeline.target.config import load_target, refuse_unless_load_allowed, resolve
+from soak_pipeline.target.preflight import preflight
+from soak_pipeline.target.provisioning import provision as provision_tenants
+
+
+def plan_of(request: SoakRequest, run_id: str) -> Plan:
+    """The plan that a request freezes to under a run id.
+
+    Raises:
+        BadInput: every problem of the request or the target file.
+    """
+    return make_plan(
+        run_id=run_id,
+        profile=request.resolved_profile(),
+        target=load_target(Path(request.target_path)),
+        thresholds=request.resolved_thresholds(),
+        seed=_seed_of(run_id) if request.seed is None else request.seed,
+        release=request.release,
+        commit=request.commit,
+    )
+
+
+def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
+    """Freezes the plan on the first call, then brings the target to the state that the load needs.
+
+    Raises:
+        BadInput, LoadRefused: before anything was sent.
+        AlreadyRunning: another soak holds the target.
+        TargetUnreachable: the target does not answer as it must.
+    """
+    if not context.folder.exists:
+        plan = plan_of(request, context.folder.run_id)
+        refuse_unless_load_allowed(
+            resolve(plan.target, context.environment), production_confirmed_as=request.confirm_production
+        )
+        context.folder.write_plan(plan)
+    plan = context.plan
+    hold_target(plan.target.name, plan.run_id, context.environment)
+    resolved = context.target()
+    capabilities, clock_skew_s = preflight(resolved, plan)
+    for capability in capabilities:
+        if not capability.available:
+            context.log(f"cannot measure {capability.name}: {capability.reason}; its criteria will be INCONCLUSIVE")
+    tenants = provision_tenants(resolved, plan)
+    context.log(f"provisioned {len(tenants)} tenants on {plan.target.name}")
+    return ProvisionedRun(
+        run_id=plan.run_id,
+        plan_hash=plan_hash(plan),
+        tenants=tenants,
+        capabilities=capabilities,
+        clock_skew_s=clock_skew_s,
+        provisioned_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
+def _seed_of(run_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:4], "big")

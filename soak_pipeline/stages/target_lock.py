@@ -1,0 +1,59 @@
+"""One soak per target at a time: a lock that the operating system drops with the process that holds it.
+
+Works across Dagster instances, terminals and schedulers of one machine; a Dagster pool keeps order within an instance.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from soak_pipeline.model.errors import AlreadyRunning
+
+_held: dict[Path, TextIO] = {}
+
+
+def state_dir(environment: Mapping[str, str]) -> Path:
+    """Where the harness keeps what is not evidence: locks and the Dagster home."""
+    explicit = environment.get("SOAK_STATE_DIR")
+    if explicit:
+        return Path(explicit)
+    base = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".local" / "state"
+    return Path(base) / "soak-pipeline"
+
+
+def hold_target(target: str, run_id: str, environment: Mapping[str, str]) -> None:
+    """Takes the lock of a target for this process; taking it again in the same process changes nothing.
+
+    Raises:
+        AlreadyRunning: another process holds it; the message names its run.
+    """
+    path = state_dir(environment) / "locks" / f"{target}.lock"
+    if path in _held:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise AlreadyRunning(
+            f"target {target!r} is held by another soak ({holder}); wait for it or stop it: two soaks on one target"
+            " would measure each other"
+        ) from error
+    file.truncate(0)
+    file.write(f"run {run_id}, process {os.getpid()}")
+    file.flush()
+    _held[path] = file
+
+
+def release_target(target: str, environment: Mapping[str, str]) -> None:
+    """Gives the lock back; without it held, nothing happens."""
+    file = _held.pop(state_dir(environment) / "locks" / f"{target}.lock", None)
+    if file is not None:
+        file.close()

@@ -1,0 +1,103 @@
+"""Imports run downwards only, and the heavy or patching libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import soak_pipeline
+
+ROOT = Path(soak_pipeline.__file__).parent
+REPOSITORY = ROOT.parent
+
+ALLOWED: dict[str, set[str]] = {
+    "model": set(),
+    "evidence": {"model"},
+    "analysis": {"model"},
+    "load": {"evidence", "analysis", "model"},
+    "target": {"evidence", "analysis", "model"},
+    "telemetry": {"target", "evidence", "analysis", "model"},
+    "criteria": {"evidence", "analysis", "model"},
+    "report": {"criteria", "evidence", "analysis", "model"},
+    "stages": {"load", "target", "telemetry", "criteria", "report", "evidence", "analysis", "model"},
+    "defs": {"stages", "criteria", "report", "evidence", "model"},
+    "commands": {"stages", "target", "report", "criteria", "evidence", "analysis", "model"},
+    "cli": {"commands", "evidence", "model"},
+    "definitions": {"defs"},
+}
+"""What each part may import besides itself."""
+
+ONLY_IN = {
+    "locust": ("load",),
+    "gevent": ("load",),
+    "geventhttpclient": ("load",),
+    "dagster": ("defs", "definitions"),
+    "infra": (),
+}
+
+
+def _modules() -> Iterator[tuple[str, Path, ast.Module]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        part = relative.parts[0].removesuffix(".py")
+        if part != "__init__":
+            yield part, relative, ast.parse(path.read_text())
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def test_imports_run_downwards() -> None:
+    upward = [
+        f"{relative} imports {name}"
+        for part, relative, tree in _modules()
+        for name in _imports(tree)
+        if name.startswith("soak_pipeline.") and name.split(".")[1] != part and name.split(".")[1] not in ALLOWED[part]
+    ]
+    assert upward == []
+
+
+def test_special_libraries_stay_in_their_parts() -> None:
+    astray = [
+        f"{relative} imports {name}"
+        for part, relative, tree in _modules()
+        for name in _imports(tree)
+        if (parts := ONLY_IN.get(name.split(".")[0])) is not None and part not in parts
+    ]
+    assert astray == []
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("soak_pipeline.load.supervisor", ("locust", "gevent", "dagster")),
+        ("soak_pipeline.stages.soak", ("locust", "gevent", "dagster", "infra")),
+        ("soak_pipeline.commands.gate", ("locust", "gevent", "dagster", "pandas", "numpy", "pyarrow", "httpx")),
+        ("soak_pipeline.commands.run", ("locust", "gevent", "dagster")),
+    ],
+)
+def test_what_is_really_loaded(module: str, forbidden: tuple[str, ...]) -> None:
+    """A lazy or indirect import would escape the reading of the source; a fresh process cannot be fooled."""
+    code = f"import sys, {module}; print(sorted(set({forbidden!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_harness_does_not_know_where_it_is_tested() -> None:
+    """The reference platform is a program beside the harness: neither imports the other."""
+    importers = [
+        path.relative_to(REPOSITORY)
+        for path in sorted((REPOSITORY / "infra").rglob("*.py"))
+        if any(name.split(".")[0] == "soak_pipeline" for name in _imports(ast.parse(path.read_text())))
+    ]
+    assert importers == []

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from soak_pipeline.evidence.run_folder import RunFolder, run_folders, write_atomically
+from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
+from soak_pipeline.model.plan import make_plan
+from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus
+from soak_pipeline.model.target import Target
+from soak_pipeline.model.thresholds import Thresholds
+
+RUN_ID = "20261123T073000Z"
+EVIDENCE = PhaseEvidence(phase="soak", status=StageStatus.COMPLETE, reason="", sessions=())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    plan = make_plan(run_id=RUN_ID, profile=PROFILES["smoke"], target=Target(name="t"), thresholds=Thresholds(), seed=1)
+    folder = RunFolder(tmp_path, RUN_ID)
+    folder.write_plan(plan)
+    return folder
+
+
+def test_a_plan_is_frozen_once(folder: RunFolder) -> None:
+    plan = folder.read_plan()
+    folder.write_plan(plan)
+    with pytest.raises(EvidenceUnreadable, match="frozen once"):
+        folder.write_plan(msgspec.structs.replace(plan, seed=2))
+    assert folder.read_plan() == plan
+
+
+def test_each_materialisation_is_a_version_beside_the_last(folder: RunFolder) -> None:
+    again = msgspec.structs.replace(EVIDENCE, status=StageStatus.CUT_SHORT, reason="lease lost")
+    first, first_hash = folder.write_output("soak", EVIDENCE)
+    second, second_hash = folder.write_output("soak", again)
+    assert (first, second) == (1, 2)
+    assert first_hash != second_hash
+    assert folder.read_output("soak", PhaseEvidence) == again
+    assert folder.read_output("soak", PhaseEvidence, version=1) == EVIDENCE
+
+
+def test_the_data_version_is_of_the_content(folder: RunFolder) -> None:
+    assert folder.write_output("soak", EVIDENCE)[1] == folder.write_output("soak", EVIDENCE)[1]
+
+
+def test_more_than_nine_versions_stay_in_order(folder: RunFolder) -> None:
+    for _ in range(11):
+        folder.write_output("soak", EVIDENCE)
+    assert folder.output_versions("soak") == list(range(1, 12))
+
+
+def test_a_missing_output_names_the_stage(folder: RunFolder) -> None:
+    with pytest.raises(EvidenceUnreadable, match="stage soak has no output"):
+        folder.read_output("soak", PhaseEvidence)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"phase": 3}', b"\xff\xfe", b"NaN"])
+def test_a_damaged_output_is_told_by_file_and_reason(folder: RunFolder, content: bytes) -> None:
+    folder.write_output("soak", EVIDENCE)
+    folder.output_path("soak").write_bytes(content)
+    with pytest.raises(EvidenceUnreadable, match=r"soak\.v0001\.json"):
+        folder.read_output("soak", PhaseEvidence)
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "verdict.json"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("run_id", ["../evil", "/etc", "20261123T073000Z/../x", ""])
+def test_a_run_id_is_never_a_path(tmp_path: Path, run_id: str) -> None:
+    with pytest.raises(BadInput):
+        RunFolder(tmp_path, run_id)
+
+
+def test_a_symbolic_link_is_no_run_folder(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "reports" / "soak").mkdir(parents=True)
+    (tmp_path / "reports" / "soak" / RUN_ID).symlink_to(elsewhere)
+    with pytest.raises(EvidenceUnreadable, match="symbolic link"):
+        RunFolder(tmp_path / "reports", RUN_ID)
+
+
+def test_run_folders_are_listed_oldest_first(tmp_path: Path) -> None:
+    for run_id in ("20261124T000000Z", "20261123T000000Z"):
+        plan = make_plan(
+            run_id=run_id, profile=PROFILES["smoke"], target=Target(name="t"), thresholds=Thresholds(), seed=1
+        )
+        RunFolder(tmp_path, run_id).write_plan(plan)
+    (tmp_path / "soak" / "notes").mkdir()
+    assert [folder.run_id for folder in run_folders(tmp_path)] == ["20261123T000000Z", "20261124T000000Z"]
+
+
+def test_a_folder_is_found_by_its_path(folder: RunFolder) -> None:
+    assert RunFolder.at(folder.path).read_plan() == folder.read_plan()
