@@ -24,5 +24,5 @@ def test_only_finite_limits(value: float) -> None:
 
 
 def test_unknown_limits_are_named_with_the_known_ones() -> None:
-    with pytest.raises(BadInput, match="unknown threshold 'p95'.*gateway_latency_ms_p95_max"):
+    with pytest.raises(BadInput, match=r"unknown threshold 'p95'.*gateway_latency_ms_p95_max"):
         with_overrides(Thresholds(), {"p95": 1.0})
