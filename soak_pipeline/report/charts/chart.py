@@ -1,0 +1,47 @@
+"""What a chart is: a drawing, the words for who cannot see it, and its numbers.
+
+Owns the value types. Never draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NUMBERS_SHOWN = 400
+"""Rows of a chart's table at most; charts are drawn from as many points."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of numbers; `x` is where the chart draws it, None when it is not on a time axis."""
+
+    cells: tuple[str, ...]
+    x: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing and its numbers.
+
+    Attributes:
+        key: identifier in the page, such as `latency-A`.
+        title: a few words.
+        summary: what the drawing shows, with the figures that matter; read aloud instead of it.
+        svg: the drawing.
+        svg_narrow: the same drawing for a narrow screen; None where `svg` serves both.
+        header: of the table; the first column is what the chart's x axis shows.
+        rows: the numbers that are drawn.
+        note: how they were made, such as the length of a bin.
+        emphasis: whether it shows a finding that is not PASS.
+    """
+
+    key: str
+    title: str
+    summary: str
+    svg: str
+    header: tuple[str, ...]
+    rows: Sequence[TableRow]
+    svg_narrow: str | None = None
+    note: str = ""
+    emphasis: bool = False

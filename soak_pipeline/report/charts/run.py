@@ -1,0 +1,191 @@
+"""The run at a glance: phases and events, requests per second by tenant against the plan, errors.
+
+Owns one drawing with one time axis. Never judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from soak_pipeline.evidence.requests import RequestTable
+from soak_pipeline.model.tenants import TENANT_SHARES
+from soak_pipeline.model.traffic import Outcome, Phase
+from soak_pipeline.report.charts.bins import Bins, bins_for, counts_by_bin
+from soak_pipeline.report.charts.canvas import (
+    ACCENT,
+    BAD,
+    FONT_PX,
+    GRID,
+    INK,
+    MUTED,
+    WARN,
+    Canvas,
+    Margins,
+    new_canvas,
+    tenant_colour,
+    to_svg,
+    whole_ticks,
+    y_title,
+)
+from soak_pipeline.report.charts.chart import Chart, TableRow
+from soak_pipeline.report.course import Course, Stretch
+from soak_pipeline.report.quantities import duration, number
+
+Rates = Mapping[str, NDArray[np.float64]]
+PHASE_COLOURS: Mapping[str, str] = {
+    Phase.WARMUP: GRID,
+    Phase.BASELINE: ACCENT,
+    Phase.BURST: WARN,
+    Phase.FANOUT: MUTED,
+    Phase.SOAK: INK,
+    "drain": GRID,
+}
+_EVENTS_DRAWN = 12
+
+
+def run_chart(course: Course) -> Chart | None:
+    """Phases, throughput and errors over the whole run; None without request records."""
+    requests = course.requests
+    if requests is None:
+        return None
+    starts_s = requests.columns["start_us"].astype(np.float64) / 1e6
+    begin_s = float(starts_s.min())
+    end_s = max([float(starts_s.max()), *(stretch.end_s for stretch in course.stretches)])
+    bins = bins_for(begin_s, end_s, max_bins=180)
+    rates = {
+        tenant: counts_by_bin(bins, starts_s[requests.where(tenant=tenant)]) / bins.lengths_s for tenant in TENANT_SHARES
+    }
+    errors = counts_by_bin(bins, starts_s[~requests.where(outcome=Outcome.OK.value)]).astype(np.float64)
+    drawings = {
+        key: _draw(course, bins, rates, errors, width, key) for key, width in (("run-wide", 1040.0), ("run", 360.0))
+    }
+    return Chart(
+        key="run",
+        title="The run at a glance",
+        summary=_summary(course, requests, rates, errors, end_s - begin_s),
+        svg=drawings["run-wide"],
+        svg_narrow=drawings["run"],
+        header=("from the start", "phase", *(f"{tenant} requests/s" for tenant in TENANT_SHARES), "errors"),
+        rows=_rows(course, bins, rates, errors),
+        note=f"Each point counts the requests that were sent in {duration(bins.length_s)}; log-ins included.",
+    )
+
+
+def _draw(course: Course, bins: Bins, rates: Rates, errors: NDArray[np.float64], width: float, key: str) -> str:
+    canvas = new_canvas(width, 330.0)
+    margins = Margins(left=44.0, right=14.0)
+    begin_s = float(bins.edges_s[0])
+    limits = (0.0, (float(bins.edges_s[-1]) - begin_s) / 60.0)
+    phases = canvas.axes(14.0, 46.0, margins)
+    throughput = canvas.axes(92.0, 130.0, margins)
+    problems = canvas.axes(250.0, 46.0, margins)
+    for axes in (phases, throughput, problems):
+        axes.set_xlim(*limits)
+        whole_ticks(axes, x=10 if width > 600 else 5)
+        if axes is not problems:
+            axes.tick_params(labelbottom=False)
+    _draw_phases(phases, course, begin_s, canvas)
+    _draw_rates(throughput, course, bins, rates, begin_s)
+    _draw_errors(problems, bins, errors, begin_s)
+    problems.annotate(
+        "minutes from the start", (1, 0), (0, -26), xycoords="axes fraction", textcoords="offset points", ha="right",
+        va="center", fontsize=FONT_PX, color=MUTED,
+    )  # fmt: skip
+    return to_svg(canvas, key, problems)
+
+
+def _draw_phases(axes: Axes, course: Course, begin_s: float, canvas: Canvas) -> None:
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.spines["bottom"].set_visible(False)
+    scale = canvas.width / max(axes.get_xlim()[1], 1e-9)
+    drawn_until: dict[str, float] = {}
+    for stretch in course.stretches:
+        start, length = (stretch.start_s - begin_s) / 60.0, (stretch.end_s - stretch.start_s) / 60.0
+        axes.broken_barh([(start, length)], (0.0, 0.42), color=PHASE_COLOURS.get(stretch.phase, MUTED), linewidth=0)
+    for phase, start, end in _runs(course.stretches):
+        at = (start - begin_s) / 60.0
+        words = len(phase) * FONT_PX * 0.62
+        fits = (end - start) / 60.0 * scale >= words or at * scale >= drawn_until.get("text", -1.0)
+        if fits and at * scale >= drawn_until.get("text", -1.0):
+            axes.annotate(phase, (at, 0.42), (0, 4), textcoords="offset points", fontsize=FONT_PX, color=MUTED)
+            drawn_until["text"] = at * scale + words + 6.0
+    for event in course.events[:_EVENTS_DRAWN]:
+        at = (event.time_s - begin_s) / 60.0
+        axes.plot([at], [0.21], marker="v" if event.trouble else "|", color=BAD if event.trouble else INK, markersize=7)
+
+
+def _runs(stretches: tuple[Stretch, ...]) -> list[tuple[str, float, float]]:
+    """Stretches that alternate (the windows of the fairness pairs) as one run of words."""
+    runs: list[tuple[str, float, float]] = []
+    names = {Phase.BASELINE.value: "baseline / burst", Phase.BURST.value: "baseline / burst", "warmup": "warm-up"}
+    for stretch in stretches:
+        name = names.get(stretch.phase, stretch.phase)
+        if runs and runs[-1][0] == name:
+            runs[-1] = (name, runs[-1][1], stretch.end_s)
+        else:
+            runs.append((name, stretch.start_s, stretch.end_s))
+    return runs
+
+
+def _draw_rates(axes: Axes, course: Course, bins: Bins, rates: Rates, begin_s: float) -> None:
+    y_title(axes, "req/s")
+    edges = np.repeat((bins.edges_s - begin_s) / 60.0, 2)[1:-1]
+    below = np.zeros(bins.count * 2)
+    for tenant in reversed(list(TENANT_SHARES)):
+        above = below + np.repeat(rates[tenant], 2)
+        axes.fill_between(edges, below, above, color=tenant_colour(tenant), alpha=0.75, linewidth=0)
+        below = above
+    for stretch in course.stretches:
+        if stretch.planned_requests_per_second is not None:
+            axes.plot(
+                [(stretch.start_s - begin_s) / 60.0, (stretch.end_s - begin_s) / 60.0],
+                [stretch.planned_requests_per_second] * 2,
+                color=INK,
+                linewidth=1.2,
+            )
+    axes.set_ylim(0, max(float(below.max()), 1.0) * 1.12)
+    whole_ticks(axes, y=4)
+
+
+def _draw_errors(axes: Axes, bins: Bins, errors: NDArray[np.float64], begin_s: float) -> None:
+    y_title(axes, "errors")
+    axes.bar(
+        (bins.edges_s[:-1] - begin_s) / 60.0, errors, width=bins.lengths_s / 60.0, align="edge", color=BAD, linewidth=0
+    )
+    axes.set_ylim(0, max(float(errors.max()), 1.0) * 1.1)
+    whole_ticks(axes, y=2)
+    if not errors.any():
+        axes.set_yticks([0])
+        axes.annotate(
+            "none", (0, 0.5), (6, 0), xycoords="axes fraction", textcoords="offset points", va="center",
+            fontsize=FONT_PX, color=MUTED,
+        )  # fmt: skip
+
+
+def _summary(
+    course: Course, requests: RequestTable, rates: Rates, errors: NDArray[np.float64], seconds: float
+) -> str:
+    peak = float(np.sum(list(rates.values()), axis=0).max())
+    count = int(errors.sum())
+    trouble = [event.text for event in course.events if event.trouble]
+    words = f"{len(requests):,} requests in {duration(seconds)}, at most {number(round(peak))} per second; "
+    words += f"{count:,} user-visible errors" if count else "no user-visible error"
+    return words + (f"; {'; '.join(trouble[:_EVENTS_DRAWN])}." if trouble else ".")
+
+
+def _rows(course: Course, bins: Bins, rates: Rates, errors: NDArray[np.float64]) -> list[TableRow]:
+    begin_s = float(bins.edges_s[0])
+    rows = []
+    for index, middle_s in enumerate(bins.middles_s):
+        phase = next((s.phase for s in course.stretches if s.start_s <= middle_s < s.end_s), "–")
+        cells = [number(round(float(rates[tenant][index]), 1)) for tenant in TENANT_SHARES]
+        start = duration(float(bins.edges_s[index]) - begin_s)
+        rows.append(TableRow((start, phase, *cells, f"{int(errors[index])}"), (float(middle_s) - begin_s) / 60.0))
+    return rows
+
+

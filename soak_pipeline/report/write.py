@@ -1,0 +1,124 @@
+"""Writes a judgement into the run folder: every file that people, CI and later runs read.
+
+Owns which files there are and that each is whole or absent. Never judges and never draws: it composes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.evidence.run_folder import RunFolder, write_json, write_text
+from soak_pipeline.model.documents import (
+    ChainDocument,
+    ErrorKind,
+    FairnessDocument,
+    LatencyDocument,
+    ReconcileDocument,
+)
+from soak_pipeline.model.stage_outputs import FinalVerdict
+from soak_pipeline.model.verdict import Judgement
+from soak_pipeline.report.course import Course, course_of
+from soak_pipeline.report.errors_log import ERRORS_FILE, errors_log
+from soak_pipeline.report.html import REPORT_FILE, report_html
+from soak_pipeline.report.junit import JUNIT_FILE, junit_xml
+from soak_pipeline.report.markdown import SUMMARY_FILE, summary_markdown
+from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, verdict_document
+
+LATENCY_FILE = "latency.json"
+CHAIN_FILE = "chain_verify.json"
+RECONCILE_FILE = "reconcile.json"
+COMPARISON_FILE = "comparison.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """The figures behind a judgement, as the criteria computed them; None where the evidence allows none.
+
+    Attributes:
+        latency, comparison, chain_verify, reconcile: what the files of these names hold.
+        errors: kinds of user-visible errors.
+    """
+
+    latency: LatencyDocument | None = None
+    comparison: FairnessDocument | None = None
+    chain_verify: ChainDocument | None = None
+    reconcile: ReconcileDocument | None = None
+    errors: tuple[ErrorKind, ...] | None = None
+
+
+def write_report(
+    evidence: RunEvidence, judgement: Judgement, documents: Documents, folder: RunFolder
+) -> FinalVerdict:
+    """Writes every file of a judged run; a judgement again replaces them, one by one, each atomically.
+
+    `verdict.json` is written last, so whoever waits for it finds the others.
+
+    Args:
+        evidence: of the run.
+        judgement: of that evidence.
+        documents: the figures that decided.
+        folder: where to; normally the evidence's own.
+
+    Returns:
+        What the verdict is bound to, and the files that were written, relative to the run folder.
+    """
+    course = course_of(evidence)
+    document = verdict_document(evidence.plan, judgement, course.ended_us)
+    written = tuple(
+        name for name, write in _writers(evidence, course, document, documents, folder) if _written(folder, name, write)
+    )
+    return FinalVerdict(
+        run_id=document.run_id,
+        release=document.release,
+        commit=document.commit,
+        profile=document.profile,
+        target=document.target,
+        plan_hash=document.plan_hash,
+        verdict=document.verdict,
+        why=document.why,
+        files=written,
+    )
+
+
+Writer = Callable[[Path], None]
+
+
+def _writers(
+    evidence: RunEvidence, course: Course, document: VerdictDocument, documents: Documents, folder: RunFolder
+) -> list[tuple[str, Writer | None]]:
+    """Per file its writer, in the order of writing; None where there is nothing to write."""
+    comparison = Path(os.path.relpath(folder.fairness_path / COMPARISON_FILE, folder.path)).as_posix()
+    requests = None if course.requests is None else len(course.requests)
+    return [
+        (LATENCY_FILE, _json(documents.latency)),
+        (comparison, _json(documents.comparison)),
+        (CHAIN_FILE, _json(documents.chain_verify)),
+        (RECONCILE_FILE, _json(documents.reconcile)),
+        (ERRORS_FILE, _text(errors_log(document.run_id, documents.errors, requests))),
+        (REPORT_FILE, lambda path: write_text(path, report_html(evidence, course, document, documents))),
+        (JUNIT_FILE, _text(junit_xml(document))),
+        (SUMMARY_FILE, _text(summary_markdown(document, documents.latency))),
+        (VERDICT_FILE, _json(document)),
+    ]
+
+
+def _json(value: object | None) -> Writer | None:
+    return None if value is None else lambda path: write_json(path, value)
+
+
+def _text(text: str) -> Writer:
+    return lambda path: write_text(path, text)
+
+
+def _written(folder: RunFolder, name: str, write: Writer | None) -> bool:
+    """Writes one file; where there is nothing to write, takes away what an earlier judgement left."""
+    path = folder.path / name
+    if write is None:
+        path.unlink(missing_ok=True)
+        return False
+    write(path)
+    return True
