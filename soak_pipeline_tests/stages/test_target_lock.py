@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from soak_pipeline.model.errors import AlreadyRunning
+from soak_pipeline.stages.target_lock import hold_target, release_target, state_dir
+
+HOLD = """
+import sys
+from soak_pipeline.stages.target_lock import hold_target
+hold_target("local", "20261123T073000Z", {"SOAK_STATE_DIR": sys.argv[1]})
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {"SOAK_STATE_DIR": str(tmp_path)}
+
+
+def _holder(tmp_path: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_a_second_process_is_refused_and_told_by_whom(tmp_path: Path, environment: dict[str, str]) -> None:
+    with _holder(tmp_path) as process:
+        with pytest.raises(AlreadyRunning, match=f"run 20261123T073000Z, process {process.pid}"):
+            hold_target("local", "20261123T080000Z", environment)
+        process.communicate()
+
+
+def test_the_lock_goes_with_a_killed_process(tmp_path: Path, environment: dict[str, str]) -> None:
+    with _holder(tmp_path) as process:
+        process.kill()
+        process.wait()
+    hold_target("local", "20261123T080000Z", environment)
+    release_target("local", environment)
+
+
+def test_other_targets_are_free(tmp_path: Path, environment: dict[str, str]) -> None:
+    with _holder(tmp_path) as process:
+        hold_target("other", "20261123T080000Z", environment)
+        release_target("other", environment)
+        process.communicate()
+
+
+def test_the_same_process_may_take_it_again(environment: dict[str, str]) -> None:
+    hold_target("local", "20261123T080000Z", environment)
+    hold_target("local", "20261123T080000Z", environment)
+    release_target("local", environment)
+    release_target("local", environment)
+
+
+def test_where_the_state_is_kept() -> None:
+    assert state_dir({"SOAK_STATE_DIR": "/a"}) == Path("/a")
+    assert state_dir({"XDG_STATE_HOME": "/b", "HOME": "/c"}) == Path("/b/soak-pipeline")
+    assert state_dir({"HOME": "/c"}) == Path("/c/.local/state/soak-pipeline")
