@@ -1,0 +1,253 @@
+"""Reads one tenant's audit rows and usage records once, as streams, and says what they show.
+
+Owns the SQL of `audit_logs`, `pending_usage_events`, `transparency_roots` and `usage_records`. One pass over the audit
+rows feeds the chain verifier, the day trees and the key spool; memory does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from soak_pipeline.model.plan import TenantPlan
+from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, ReconcileEvidence, RootEvidence
+from soak_pipeline.target.chain_verifier import ChainRow, ChainVerifier, forks_among
+from soak_pipeline.target.config import ResolvedTarget
+from soak_pipeline.target.databases import Unreadable, reading
+from soak_pipeline.target.key_spool import KeySpool, key_of, text_of
+from soak_pipeline.target.merkle import DayTrees
+from soak_pipeline.target.roots import PublishedRoot, judge_signature, published_roots, root_evidence
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+_SAMPLES = 10
+_AUDIT, _BILLABLE, _USAGE, _ACKNOWLEDGED = "audit", "billable", "usage", "acknowledged"
+
+_ROWS = """
+    COPY (
+        SELECT id, request_id, prev_hash, event_hash,
+               to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US+00:00'),
+               action, tool, decision, reason, agent_id, metadata_json, hash_version, chain_shard
+        FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
+    ) TO STDOUT
+"""
+_NAMINGS = """
+    COPY (SELECT prev_hash FROM audit_logs WHERE tenant_id = {} AND prev_hash = ANY ({})) TO STDOUT
+"""
+_USAGE_IDS = "COPY (SELECT audit_id FROM usage_records WHERE tenant_id = {} AND audit_id IS NOT NULL) TO STDOUT"
+_USAGE_WITHOUT_ID = "SELECT count(*) FROM usage_records WHERE tenant_id = %s AND audit_id IS NULL"
+_OUTBOX = """
+    SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed')
+    FROM pending_usage_events WHERE tenant_id = %s
+"""
+_EXECUTED_AFTER = """
+    SELECT count(*) FROM audit_logs
+    WHERE tenant_id = ANY (%s) AND "timestamp" > %s AND action = 'execute_tool'
+      AND tool IS DISTINCT FROM 'management_api' AND decision = ANY (%s) AND NOT (request_id = ANY (%s))
+"""
+_EXECUTED_DECISIONS = ["allow", "monitor", "redact", "would_have_blocked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantAudit:
+    """What one tenant's rows show.
+
+    Attributes:
+        chain: our own verification; the platform's answer is not in it.
+        reconciliation: audit against usage.
+        roots: one per UTC day that has rows or a root.
+    """
+
+    chain: ChainEvidence
+    reconciliation: ReconcileEvidence
+    roots: tuple[RootEvidence, ...]
+
+
+@dataclass(kw_only=True)
+class _KeySets:
+    """Counts of the comparison of audit, usage and acknowledged keys."""
+
+    duplicate_requests: int = 0
+    acknowledged: int = 0
+    acknowledged_missing: int = 0
+    billable: int = 0
+    usage: int = 0
+    audit_without_usage: int = 0
+    usage_without_audit: int = 0
+    billed_twice: int = 0
+    samples: list[str] = field(default_factory=list)
+
+
+def read_tenant(
+    resolved: ResolvedTarget,
+    tenant: TenantPlan,
+    acknowledged: Iterable[bytes],
+    *,
+    public_key_pem: str | None = None,
+    directory: Path | None = None,
+) -> TenantAudit:
+    """Reads and compares everything that a tenant's audit rows are evidence of.
+
+    Args:
+        resolved: the target.
+        tenant: which.
+        acknowledged: request ids of answered calls that must have left a row, as the 16 bytes of their UUIDs.
+        public_key_pem: with which roots are signed; None leaves signatures unchecked.
+        directory: for temporary files, 16 bytes per row and collection.
+
+    Returns:
+        Evidence; what cannot be read is None, with the reason.
+    """
+    with KeySpool(_AUDIT, _BILLABLE, _USAGE, _ACKNOWLEDGED, directory=directory) as spool:
+        for key in acknowledged:
+            spool.add(_ACKNOWLEDGED, key)
+        try:
+            with reading(resolved, "audit", statement_timeout_s=0) as connection:
+                outbox = connection.execute(_OUTBOX, [tenant.tenant_id]).fetchone()
+                roots = published_roots(connection, tenant.tenant_id)
+                trees = DayTrees(tenant.tenant_id, {root.root_date: root.leaf_count for root in roots})
+                verifier, forks = _walk(connection, tenant.tenant_id, trees, spool)
+        except Unreadable as reason:
+            return _nothing_read(tenant.name, str(reason))
+        usage_reason = _spool_usage(resolved, tenant.tenant_id, spool)
+        sets = _compared(spool)
+    usage_is_known = not usage_reason
+    return TenantAudit(
+        chain=ChainEvidence(tenant=tenant.name, platform=None, independent=_independent(verifier, forks, sets)),
+        reconciliation=ReconcileEvidence(
+            tenant=tenant.name,
+            billable_audit_rows=sets.billable,
+            usage_rows=sets.usage if usage_is_known else None,
+            audit_without_usage=sets.audit_without_usage if usage_is_known else None,
+            usage_without_audit=sets.usage_without_audit if usage_is_known else None,
+            billed_twice=sets.billed_twice if usage_is_known else None,
+            outbox_pending=outbox[0] if outbox else None,
+            outbox_failed=outbox[1] if outbox else None,
+            samples=tuple(sets.samples) if usage_is_known else (),
+            reason=usage_reason,
+        ),
+        roots=_roots(tenant.name, roots, trees, public_key_pem),
+    )
+
+
+def executed_after(
+    resolved: ResolvedTarget, tenant_ids: Iterable[str], moment: datetime, not_counted: Iterable[str]
+) -> int | None:
+    """Audit rows of executed calls of some tenants after a moment.
+
+    Args:
+        resolved: the target.
+        tenant_ids: UUIDs.
+        moment: aware; by the platform's clock, such as `Silence.blocked_at`.
+        not_counted: request ids of the probe.
+
+    Returns:
+        The count; None when the audit database cannot be read.
+    """
+    try:
+        with reading(resolved, "audit") as connection:
+            row = connection.execute(
+                _EXECUTED_AFTER, [list(tenant_ids), moment, _EXECUTED_DECISIONS, list(not_counted)]
+            ).fetchone()
+    except Unreadable:
+        return None
+    return int(row[0]) if row else None
+
+
+def _walk(connection: Connection, tenant_id: str, trees: DayTrees, spool: KeySpool) -> tuple[ChainVerifier, int]:
+    """One pass over the rows in chain order; a second, over few columns, only where a gap may be a fork."""
+    verifier = ChainVerifier(tenant_id)
+    with connection.cursor().copy(sql.SQL(_ROWS).format(tenant_id)) as copy:
+        for values in copy.rows():
+            row = ChainRow._make(values)
+            verifier.check(row)
+            trees.add(row)
+            # A row without a request id can be matched with nothing, so its key is one that nothing else has.
+            key = key_of(row.request_id or f"row {row.row_id}")
+            spool.add(_AUDIT, key)
+            if row.action == "execute_tool" and row.decision != "reject":
+                spool.add(_BILLABLE, key)
+    if not verifier.suspects:
+        return verifier, 0
+    with connection.cursor().copy(sql.SQL(_NAMINGS).format(tenant_id, sorted(verifier.suspects))) as copy:
+        return verifier, forks_among(verifier.suspects, (str(prev_hash) for (prev_hash,) in copy.rows()))
+
+
+def _spool_usage(resolved: ResolvedTarget, tenant_id: str, spool: KeySpool) -> str:
+    """Why the usage records are not all in the spool; nothing when they are."""
+    try:
+        with reading(resolved, "usage", statement_timeout_s=0) as connection:
+            with connection.cursor().copy(sql.SQL(_USAGE_IDS).format(tenant_id)) as copy:
+                for (audit_id,) in copy.rows():
+                    spool.add(_USAGE, key_of(audit_id))
+            without_id = connection.execute(_USAGE_WITHOUT_ID, [tenant_id]).fetchone()
+            for index in range(without_id[0] if without_id else 0):
+                spool.add(_USAGE, key_of(f"usage record {index} of {tenant_id} without audit_id"))
+    except Unreadable as reason:
+        return str(reason)
+    return ""
+
+
+def _compared(spool: KeySpool) -> _KeySets:
+    sets = _KeySets()
+    for bucket in spool.buckets():
+        audit, billable, usage, acknowledged = (
+            set(bucket[name]) for name in (_AUDIT, _BILLABLE, _USAGE, _ACKNOWLEDGED)
+        )
+        sets.duplicate_requests += _repeated(bucket[_AUDIT], audit)
+        sets.billed_twice += _repeated(bucket[_USAGE], usage)
+        sets.billable += len(bucket[_BILLABLE])
+        sets.usage += len(bucket[_USAGE])
+        sets.acknowledged += len(acknowledged)
+        sets.acknowledged_missing += len(acknowledged - audit)
+        sets.audit_without_usage += len(billable - usage)
+        sets.usage_without_audit += len(usage - audit)
+        sets.samples += [f"audit without usage: {text_of(key)}" for key in _few(billable - usage, sets.samples)]
+        sets.samples += [f"usage without audit: {text_of(key)}" for key in _few(usage - audit, sets.samples)]
+    return sets
+
+
+def _repeated(keys: list[bytes], distinct: set[bytes]) -> int:
+    return 0 if len(keys) == len(distinct) else sum(1 for count in Counter(keys).values() if count > 1)
+
+
+def _few(keys: set[bytes], samples: list[str]) -> Iterator[bytes]:
+    yield from sorted(keys)[: max(0, _SAMPLES - len(samples))]
+
+
+def _independent(verifier: ChainVerifier, forks: int, sets: _KeySets) -> IndependentChain:
+    return IndependentChain(
+        rows=verifier.rows,
+        tampered=verifier.tampered,
+        gaps=verifier.gaps,
+        forks=forks,
+        duplicate_requests=sets.duplicate_requests,
+        out_of_order=verifier.out_of_order,
+        acknowledged=sets.acknowledged,
+        acknowledged_missing=sets.acknowledged_missing,
+        samples=tuple(verifier.samples),
+    )
+
+
+def _roots(
+    tenant: str, roots: list[PublishedRoot], trees: DayTrees, public_key_pem: str | None
+) -> tuple[RootEvidence, ...]:
+    published = {root.root_date: root for root in roots}
+    return tuple(
+        root_evidence(tenant, day, published.get(day), trees, judge_signature(published.get(day), public_key_pem))
+        for day in sorted(published.keys() | trees.rows_by_day.keys())
+    )
+
+
+def _nothing_read(tenant: str, reason: str) -> TenantAudit:
+    return TenantAudit(
+        chain=ChainEvidence(tenant=tenant, platform=None, independent=None, reason=reason),
+        reconciliation=ReconcileEvidence(tenant=tenant, reason=reason),
+        roots=(),
+    )

@@ -1,0 +1,173 @@
+"""Reads the platform's queues: Redis streams, dead letters, and the outbox.
+
+Owns the names of streams, groups and lists, and what counts as backlog. Never removes an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from soak_pipeline.target.config import ResolvedTarget
+from soak_pipeline.target.databases import Unreadable, reading
+
+REDIS_TIMEOUT_S = 5.0
+STREAM_GROUPS: Mapping[str, str] = {
+    "acp:audit_stream": "acp:audit:consumers",
+    "acp:flight_events": "acp:flight_recorder",
+    "acp:graph_events": "acp:identity_graph",
+}
+"""The group that works off each stream."""
+
+DEAD_LETTERS = (
+    "acp:audit_stream:dlq",
+    "acp:audit_stream:producer_dlq",
+    "acp:audit_stream:permanently_failed",
+    "acp:flight_events:dlq",
+    "acp:graph_events:dlq",
+    "acp:billing_dlq",
+    "acp:billing_dlq:permanently_failed",
+)
+"""Streams and lists in which an event has been given up."""
+
+_OUTBOX = "SELECT count(*) FROM pending_usage_events WHERE status = 'pending' AND (%s OR tenant_id = ANY (%s))"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamState:
+    """One stream and the group that works it off.
+
+    Attributes:
+        length: entries in it.
+        lag: entries that the group has not read yet; where Redis does not count them (before 7), at most so many.
+        pending: entries that are read and not acknowledged.
+    """
+
+    length: int
+    lag: int
+    pending: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What the pipelines have still to do.
+
+    Attributes:
+        left: by queue; zeros included.
+        reason: what could not be read; empty when everything was.
+    """
+
+    left: dict[str, int]
+    reason: str = ""
+
+    @property
+    def is_empty(self) -> bool | None:
+        """Whether nothing is left; None when that cannot be said."""
+        if any(self.left.values()):
+            return False
+        return None if self.reason else True
+
+
+@contextmanager
+def redis_client(resolved: ResolvedTarget) -> Iterator[redis.Redis]:
+    """A client of the platform's Redis.
+
+    Raises:
+        Unreadable: no URL, no connection, or any failure of a command in the block.
+    """
+    if resolved.redis_url is None:
+        raise Unreadable("the target gives no access to Redis (redis_url_env)")
+    try:
+        with redis.Redis.from_url(
+            resolved.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        ) as client:
+            yield client
+    except (redis.RedisError, OSError, ValueError) as error:
+        # The message of some errors holds the URL, and so perhaps a password.
+        raise Unreadable(f"Redis: {type(error).__name__}") from None
+
+
+def read_backlog(resolved: ResolvedTarget, tenant_ids: Sequence[str] = ()) -> Backlog:
+    """Unfinished entries of each stream and pending rows of the outbox.
+
+    Args:
+        resolved: the target.
+        tenant_ids: whose outbox rows count; every tenant's when empty.
+    """
+    left: dict[str, int] = {}
+    reasons = []
+    try:
+        with redis_client(resolved) as client:
+            for stream, state in stream_states(client).items():
+                left[stream] = state.lag + state.pending
+    except Unreadable as reason:
+        reasons.append(str(reason))
+    try:
+        with reading(resolved, "audit", statement_timeout_s=30) as connection:
+            row = connection.execute(_OUTBOX, [not tenant_ids, list(tenant_ids)]).fetchone()
+            left["outbox_pending"] = int(row[0]) if row else 0
+    except Unreadable as reason:
+        reasons.append(str(reason))
+    return Backlog(left=left, reason="; ".join(reasons))
+
+
+def stream_states(client: redis.Redis) -> dict[str, StreamState]:
+    """State of every stream that exists, by name.
+
+    Raises:
+        redis.RedisError: Redis did not answer.
+    """
+    states = {}
+    for stream, group in STREAM_GROUPS.items():
+        try:
+            info: Any = client.xinfo_stream(stream)
+            groups: Any = client.xinfo_groups(stream)
+        except redis.ResponseError:  # No such stream: nothing was ever sent.
+            continue
+        states[stream] = _state(info, next((item for item in groups if _text(item["name"]) == group), None))
+    return states
+
+
+def dead_letter_lengths(client: redis.Redis) -> dict[str, int]:
+    """Entries in every dead letter stream or list, by name; 0 where there is none.
+
+    Raises:
+        redis.RedisError: Redis did not answer.
+    """
+    lengths = {}
+    for name in DEAD_LETTERS:
+        kind = _text(client.type(name))
+        length: Any = {"stream": client.xlen, "list": client.llen}.get(kind, lambda _: 0)(name)
+        lengths[name] = int(length)
+    return lengths
+
+
+def read_dead_letters(resolved: ResolvedTarget) -> dict[str, int] | None:
+    """Entries in every dead letter stream or list; None when Redis cannot be read."""
+    try:
+        with redis_client(resolved) as client:
+            return dead_letter_lengths(client)
+    except Unreadable:
+        return None
+
+
+def _state(info: Mapping[str, Any], group: Mapping[str, Any] | None) -> StreamState:
+    length = int(info["length"])
+    if group is None:
+        return StreamState(length=length, lag=length, pending=0)
+    pending = int(group["pending"])
+    if group.get("lag") is not None:
+        lag = int(group["lag"])
+    elif _text(group["last-delivered-id"]) == _text(info["last-generated-id"]):
+        lag = 0
+    else:
+        lag = max(0, length - pending)
+    return StreamState(length=length, lag=lag, pending=pending)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
