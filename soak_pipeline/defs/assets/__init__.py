@@ -1,0 +1,1 @@
+"""The asset graph of one soak run, one file per operation."""

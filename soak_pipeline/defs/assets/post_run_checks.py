@@ -1,0 +1,57 @@
+"""Asset `post_run_checks`: one judgement, one asset check per criterion."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from soak_pipeline.criteria.registry import CRITERIA
+from soak_pipeline.defs.assets.settings import OWNERS
+from soak_pipeline.defs.metadata import criterion_metadata, judgement_metadata
+from soak_pipeline.defs.partitions import soak_runs
+from soak_pipeline.defs.resources import Harness
+from soak_pipeline.defs.step import quiet_stage
+from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
+from soak_pipeline.report.text import one_line
+from soak_pipeline.stages import post_run_checks as stage
+
+
+@dg.asset(
+    deps=["provision", "baseline", "burst", "agent_fanout", "soak", "teardown", "platform_evidence"],
+    check_specs=[
+        dg.AssetCheckSpec(name=criterion.name, asset="post_run_checks", description=criterion.question)
+        for criterion in CRITERIA
+    ],
+    partitions_def=soak_runs,
+    group_name="soak_run",
+    owners=OWNERS,
+    kinds={"python"},
+    code_version="1",
+)
+def post_run_checks(
+    context: dg.AssetExecutionContext, harness: Harness
+) -> Iterator[dg.Output[Judgement] | dg.AssetCheckResult]:
+    """The judgement: a pure function of the run folder, so that it needs neither load nor the platform."""
+    with quiet_stage(context, harness) as surroundings:
+        judgement = stage.judge(surroundings)
+    yield dg.Output(judgement, metadata=judgement_metadata(judgement))
+    results = {result.name: result for result in judgement.criteria}
+    for criterion in CRITERIA:
+        yield check_result(results.get(criterion.name) or _not_judged(criterion.name))
+
+
+def check_result(result: CriterionResult) -> dg.AssetCheckResult:
+    """A criterion as an asset check, which knows only passed or not; the verdict itself is in the metadata.
+
+    What was not asked is not passed either, but only a warning.
+    """
+    return dg.AssetCheckResult(
+        check_name=result.name,
+        passed=result.asked and result.verdict is Verdict.PASS,
+        severity=dg.AssetCheckSeverity.ERROR if result.asked else dg.AssetCheckSeverity.WARN,
+        description=one_line(result.why),
+        metadata=criterion_metadata(result),
+    )
+
+
+def _not_judged(name: str) -> CriterionResult:
+    return CriterionResult(name=name, verdict=Verdict.INCONCLUSIVE, why="the judgement says nothing about it")

@@ -1,0 +1,49 @@
+"""Asset `report`, and the one check that fails a run."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from soak_pipeline.defs.assets.settings import OWNERS
+from soak_pipeline.defs.metadata import report_metadata
+from soak_pipeline.defs.partitions import soak_runs
+from soak_pipeline.defs.resources import Harness
+from soak_pipeline.defs.step import quiet_stage
+from soak_pipeline.model.stage_outputs import FinalVerdict
+from soak_pipeline.model.verdict import Judgement, Verdict
+from soak_pipeline.report.text import one_line
+from soak_pipeline.stages import report as stage
+
+PROMOTION_CHECK = "promotion_is_allowed"
+
+
+@dg.asset(
+    check_specs=[
+        dg.AssetCheckSpec(
+            name=PROMOTION_CHECK,
+            asset="report",
+            blocking=True,
+            description="May what was soaked be promoted? Only PASS allows it.",
+        )
+    ],
+    partitions_def=soak_runs,
+    group_name="soak_run",
+    owners=OWNERS,
+    kinds={"python"},
+    code_version="1",
+)
+def report(
+    context: dg.AssetExecutionContext, post_run_checks: Judgement, harness: Harness
+) -> Iterator[dg.Output[FinalVerdict] | dg.AssetCheckResult]:
+    """The verdict, and everything that a person, a gate or a ticket reads of it."""
+    with quiet_stage(context, harness) as surroundings:
+        final = stage.report(surroundings, post_run_checks)
+        metadata = report_metadata(final, post_run_checks, surroundings.folder)
+    yield dg.Output(final, metadata=metadata)
+    yield dg.AssetCheckResult(
+        check_name=PROMOTION_CHECK,
+        passed=final.verdict is Verdict.PASS,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=one_line(final.why),
+        metadata={"verdict": metadata["verdict"], "why": metadata["why"], "run_folder": metadata["run_folder"]},
+    )

@@ -1,0 +1,30 @@
+"""Job `emergency_stop`: the lever for an operator, and for sensors when their own attempt failed."""
+
+import dagster as dg
+
+from soak_pipeline.defs.partitions import soak_runs
+from soak_pipeline.defs.resources import Harness
+from soak_pipeline.stages import emergency
+
+
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=10, delay=5))
+def stop_load_and_block_tenants(context: dg.OpExecutionContext, harness: Harness) -> None:
+    """Stops what is left of a run's load and blocks its tenants; doing it again changes nothing."""
+    receipt = emergency.emergency_teardown(harness.folder(context.partition_key), harness.environment)
+    if receipt is None:
+        context.log.info("nothing to stop: the run created no tenants, or they are blocked already")
+        return
+    for tenant in receipt.tenants:
+        context.log.info(f"tenant {tenant.name}: {'blocked' if tenant.blocked else f'NOT blocked: {tenant.reason}'}")
+    if not all(tenant.blocked for tenant in receipt.tenants):
+        raise dg.Failure("some tenants are not blocked; see the log of this run")
+
+
+@dg.job(
+    partitions_def=soak_runs,
+    executor_def=dg.in_process_executor,
+    description="Stops the load of one soak run at once and blocks its tenants; sends nothing else.",
+)
+def emergency_stop() -> None:
+    """One operation, tried again for a minute."""
+    stop_load_and_block_tenants()

@@ -1,0 +1,134 @@
+"""`python -m soak_pipeline.defs.launch --run-id RUN_ID --job JOB`: one soak run in this process, for `soak run`.
+
+Standard input brings the request (JSON of `SoakRequest` on one line) and is the lifeline: when it ends, whoever wanted
+the run is gone, and the run is cancelled as by SIGINT or SIGTERM. The run is recorded in the Dagster instance of
+`DAGSTER_HOME`, where the UI shows it later.
+
+Exit codes: 0 the run came to its verdict, whatever it is; 3 the harness failed; 254 the request, the target file or the
+environment is wrong; 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+import msgspec
+
+from soak_pipeline.defs.abandoned_runs import fail_abandoned_runs
+from soak_pipeline.defs.assets.report import PROMOTION_CHECK
+from soak_pipeline.defs.console import OPERATOR_MARK
+from soak_pipeline.defs.partitions import ensure_soak_run
+from soak_pipeline.defs.resources import REPORTS_DIR_VARIABLE, harness_from_environment
+from soak_pipeline.defs.run_config import run_config_of
+from soak_pipeline.model import errors
+from soak_pipeline.model.plan import checked_run_id
+from soak_pipeline.model.request import SoakRequest
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+EXIT_CANCELLED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the job to its end; see the module for the exit codes."""
+    parser = argparse.ArgumentParser(prog="python -m soak_pipeline.defs.launch")
+    parser.add_argument("--run-id", required=True, help="UTC timestamp such as 20261123T073000Z; the run's partition")
+    parser.add_argument("--job", required=True, help="job to run, such as smoke_soak")
+    parser.add_argument("--reports", type=Path, help=f"folder of the results; by default {REPORTS_DIR_VARIABLE}")
+    options = parser.parse_args(arguments)
+    if options.reports is not None:
+        os.environ[REPORTS_DIR_VARIABLE] = str(options.reports.absolute())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        request = msgspec.json.decode(sys.stdin.buffer.readline(), type=SoakRequest)
+        watch_lifeline(sys.stdin.fileno())
+        return launch(checked_run_id(options.run_id), options.job, request)
+    except msgspec.DecodeError as error:
+        return _say(f"the request on standard input cannot be read: {error}", errors.EXIT_BAD_INPUT)
+    except errors.SoakError as error:
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("cancelled before the run began", EXIT_CANCELLED)
+
+
+def launch(run_id: str, job_name: str, request: SoakRequest) -> int:
+    """Adds the partition, runs the job in this process, and says how it ended as an exit code."""
+    from soak_pipeline.definitions import defs
+
+    prepare_dagster_home()
+    job = defs().resolve_job_def(job_name)
+    with dg.DagsterInstance.get() as instance:
+        fail_abandoned_runs(instance, harness_from_environment(), lambda line: _say(line, 0))
+        ensure_soak_run(instance, run_id)
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=run_id,
+            run_config={**run_config_of(request), "loggers": {"console": {}}},
+            raise_on_error=False,
+        )
+        return _ended(result, instance)
+
+
+def watch_lifeline(descriptor: int) -> None:
+    """Cancels this process's run when a stream ends; what is written to it after the request is passed over."""
+
+    def wait() -> None:
+        while os.read(descriptor, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def prepare_dagster_home() -> None:
+    """Makes `DAGSTER_HOME`, with the project's instance settings unless the folder has its own.
+
+    Raises:
+        BadInput: the variable is not set.
+    """
+    if not os.environ.get("DAGSTER_HOME"):
+        raise errors.BadInput("DAGSTER_HOME", ["is not set; name the folder where Dagster keeps its runs"])
+    home = Path(os.environ["DAGSTER_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
+
+
+def _ended(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> int:
+    """0 when the run was judged, 130 when it was cancelled, else the code of the error that ended it."""
+    run = instance.get_run_by_id(result.run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+        return _say("the run is cancelled", EXIT_CANCELLED)
+    if any(check.check_name == PROMOTION_CHECK for check in result.get_asset_check_evaluations()):
+        return errors.EXIT_PASS
+    code = errors.EXIT_HARNESS_FAILED
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        cause = (error.cause or error) if error else None
+        if cause is not None:
+            code = _EXIT_CODES.get(cause.cls_name or "", code)
+            _say(f"stage {event.step_key} failed: {cause.message.strip().partition(': ')[2]}", code)
+    return code
+
+
+_EXIT_CODES = {
+    error.__name__: error.exit_code for error in (errors.BadInput, errors.LoadRefused, errors.AlreadyRunning)
+}
+
+
+def _say(line: str, exit_code: int) -> int:
+    """Prints a line for the operator, and passes the exit code through."""
+    print(f"{OPERATOR_MARK}{line}", flush=True)
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

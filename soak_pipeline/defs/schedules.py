@@ -1,0 +1,34 @@
+"""The nightly soak: off until an operator turns it on; time and target come from the environment."""
+
+import os
+
+import dagster as dg
+
+from soak_pipeline.defs.jobs import soak_job_name
+from soak_pipeline.defs.partitions import ensure_soak_run
+from soak_pipeline.defs.request import run_request
+from soak_pipeline.model.plan import run_id_of
+from soak_pipeline.model.request import DEFAULT_TARGET_FILE, SoakRequest
+
+CRON_VARIABLE = "SOAK_NIGHTLY_CRON"
+TARGET_VARIABLE = "SOAK_NIGHTLY_TARGET"
+RELEASE_VARIABLE = "SOAK_NIGHTLY_RELEASE"
+DEFAULT_CRON = "0 2 * * *"
+
+
+@dg.schedule(
+    job_name=soak_job_name("nightly"),
+    cron_schedule=os.environ.get(CRON_VARIABLE) or DEFAULT_CRON,
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+def nightly_soak_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One nightly run per tick, named by the tick's time, so that a tick evaluated twice starts one run."""
+    run_id = run_id_of(context.scheduled_execution_time)
+    ensure_soak_run(context.instance, run_id)
+    request = SoakRequest(
+        profile="nightly",
+        target_path=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET_FILE,
+        release=os.environ.get(RELEASE_VARIABLE) or "",
+    )
+    return run_request(request, run_id, run_key=run_id)

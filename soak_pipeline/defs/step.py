@@ -1,0 +1,79 @@
+"""How a Dagster step becomes the context of a stage, and what happens when a stage that sends load ends badly."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from soak_pipeline.defs.abandoned_runs import mark_worker
+from soak_pipeline.defs.progress import ProgressLog
+from soak_pipeline.defs.resources import Harness
+from soak_pipeline.defs.still_wanted import still_wanted
+from soak_pipeline.stages import emergency
+from soak_pipeline.stages.context import StageContext
+
+
+@contextmanager
+def quiet_stage(context: dg.AssetExecutionContext, harness: Harness) -> Iterator[StageContext]:
+    """The surroundings of a stage that sends no load."""
+    try:
+        yield StageContext(
+            folder=harness.folder(context.partition_key),
+            environment=harness.environment,
+            still_wanted=still_wanted(context.instance, context.run_id),
+            on_progress=ProgressLog(context.log.info),
+            log=context.log.info,
+        )
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        _record_cancellation(context)
+        raise
+
+
+@contextmanager
+def load_stage(context: dg.AssetExecutionContext, harness: Harness) -> Iterator[StageContext]:
+    """The surroundings of a stage after which tenants could be left open: on any error or interrupt they are blocked.
+
+    Dagster starts no later step of a cancelled or failed run, `teardown` included.
+    """
+    mark_worker(context.instance, context.run_id)
+    with quiet_stage(context, harness) as stage:
+        try:
+            yield stage
+        except BaseException:
+            _stop_and_block(context, stage)
+            raise
+
+
+def _stop_and_block(context: dg.AssetExecutionContext, stage: StageContext) -> None:
+    """Tries to leave no tenant open; its own failure is logged, because the stage's error is the one that matters."""
+    context.log.warning("the stage did not end as it should; stopping the load and blocking the tenants")
+    with _interrupts_ignored():
+        try:
+            emergency.emergency_teardown(stage.folder, stage.environment)
+        except Exception as error:
+            context.log.warning(f"the tenants of {stage.folder.run_id} may not be blocked: {error}")
+
+
+def _record_cancellation(context: dg.AssetExecutionContext) -> None:
+    """Without this, Dagster takes a run that was told to stop by a signal for one that failed."""
+    run = context.instance.get_run_by_id(context.run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.STARTED:
+        context.instance.report_run_canceling(run)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """A second Ctrl-C or Terminate must not break off the blocking of the tenants."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
