@@ -47,8 +47,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         admin_email_env, admin_password_env: environment variables with the operator credentials.
         databases: DSNs by environment variable.
         redis_url_env: environment variable with the Redis URL.
-        metrics_urls: `/metrics` pages to scrape directly; one that begins with `/` is a path at the gateway.
-        metrics_urls_env: environment variable with more of them, comma-separated.
+        metrics_urls: `/metrics` pages to scrape directly; one that begins with `/` is a path at the gateway, and
+            `owner=` before it says whose process it shows.
+        metrics_urls_env: environment variable with more of them, comma-separated; it may be unset.
         metrics_secret_env: environment variable with the secret that the pages want, if any.
         prometheus_url: a Prometheus that scrapes the platform, if there is one.
         stop_lever: see `StopLever`.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,6 +31,18 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _CREDENTIALS_IN_URL = "holds a user name or password; put credentials into the environment and name the variable here"
 
 
+class MetricsPage(NamedTuple):
+    """A page to scrape.
+
+    Attributes:
+        owner: whose resources its unlabelled process metrics are, such as `audit`.
+        url: of the page.
+    """
+
+    owner: str
+    url: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResolvedTarget:
     """A target with its addresses and credentials, for use in memory only.
@@ -42,7 +54,7 @@ class ResolvedTarget:
         dsns: PostgreSQL DSN by database (`identity`, `audit`, `usage`, `flight_recorder`, `identity_graph`), those
             that the target gives.
         redis_url: None where the target gives none.
-        metrics_urls: pages to scrape.
+        metrics_pages: pages to scrape.
         metrics_secret: sent to those pages as `X-Prometheus-Secret`; None where none is wanted.
     """
 
@@ -52,7 +64,7 @@ class ResolvedTarget:
     admin_password: str = field(repr=False)
     dsns: Mapping[str, str] = field(default_factory=dict, repr=False)
     redis_url: str | None = field(default=None, repr=False)
-    metrics_urls: tuple[str, ...] = ()
+    metrics_pages: tuple[MetricsPage, ...] = ()
     metrics_secret: str | None = field(default=None, repr=False)
 
     @property
@@ -110,9 +122,9 @@ def resolve(target: Target, environment: Mapping[str, str]) -> ResolvedTarget:
         if variable is not None
     }
     redis_url = source.redis_url(target.redis_url_env) if target.redis_url_env else None
-    metrics_urls = [gateway_url.rstrip("/") + url if url.startswith("/") else url for url in target.metrics_urls]
+    pages = [_page(entry, gateway_url) for entry in target.metrics_urls]
     if target.metrics_urls_env:
-        metrics_urls += source.urls(target.metrics_urls_env, "metrics pages, comma-separated")
+        pages += source.pages(target.metrics_urls_env)
     metrics_secret = source.text(target.metrics_secret_env, "secret of /metrics") if target.metrics_secret_env else None
     if source.problems:
         raise BadInput(f"target {target.name}", source.problems)
@@ -123,7 +135,7 @@ def resolve(target: Target, environment: Mapping[str, str]) -> ResolvedTarget:
         admin_password=password,
         dsns=dsns,
         redis_url=redis_url,
-        metrics_urls=tuple(dict.fromkeys(metrics_urls)),
+        metrics_pages=tuple(dict.fromkeys(pages)),
         metrics_secret=metrics_secret,
     )
 
@@ -183,14 +195,16 @@ class _Environment:
             self.problems.append(f"environment variable {variable} ({purpose}) {problem}")
         return value
 
-    def urls(self, variable: str, purpose: str) -> list[str]:
-        values = [part.strip() for part in self.text(variable, purpose).split(",") if part.strip()]
+    def pages(self, variable: str) -> list[MetricsPage]:
+        """Further pages; a platform that has none leaves the variable unset."""
+        entries = [part.strip() for part in self._environment.get(variable, "").split(",") if part.strip()]
+        pages = [_page(entry, "") for entry in entries]
         self.problems += [
-            f"environment variable {variable} ({purpose}) {problem}"
-            for value in values
-            if (problem := _problem_of_url(value))
+            f"environment variable {variable} (metrics pages, comma-separated) {problem}"
+            for page in pages
+            if (problem := _problem_of_url(page.url))
         ]
-        return values
+        return pages
 
     def dsn(self, variable: str, purpose: str) -> str:
         value = self.text(variable, purpose)
@@ -320,9 +334,8 @@ def _urls_of(target: Target) -> Iterator[tuple[str, str]]:
         yield "gateway_url", target.gateway_url
     if target.prometheus_url is not None:
         yield "prometheus_url", target.prometheus_url
-    for url in target.metrics_urls:
-        if not url.startswith("/"):
-            yield "metrics_urls", url
+    for entry in target.metrics_urls:
+        yield "metrics_urls", _page(entry, "http://gateway").url
 
 
 def _variables_of(target: Target) -> Iterator[tuple[str, str]]:
@@ -332,6 +345,16 @@ def _variables_of(target: Target) -> Iterator[tuple[str, str]]:
     for name, value in msgspec.structs.asdict(target.databases).items():
         if value is not None:
             yield f"databases.{name}", value
+
+
+def _page(entry: str, gateway_url: str) -> MetricsPage:
+    """A page from `URL`, `/path` at the gateway, or either of them behind `owner=`."""
+    owner, separator, url = entry.partition("=")
+    if not separator or not re.fullmatch(r"[A-Za-z0-9_.-]+", owner):
+        owner, url = "", entry
+    if url.startswith("/"):
+        return MetricsPage(owner or "gateway", gateway_url.rstrip("/") + url)
+    return MetricsPage(owner or urlsplit(url).netloc.rpartition("@")[2], url)
 
 
 def _problem_of_url(url: str) -> str:

@@ -1,0 +1,123 @@
+"""Removes the rows that a run's tenants have left on a platform that is there for tests.
+
+Owns the SQL of removal. Never touches another tenant, never a production target, and never the audit rows: they are
+append-only by the platform's own rule, and what stays is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from soak_pipeline.model.errors import BadInput
+from soak_pipeline.model.plan import Plan
+from soak_pipeline.target.config import ResolvedTarget
+from soak_pipeline.target.databases import Unreadable, connect, in_words
+from soak_pipeline.target.queues import redis_client
+
+_TABLES = {
+    "usage": ("usage_records", "usage_counters"),
+    "flight_recorder": ("execution_timelines",),
+    "identity_graph": ("graph_edges", "graph_nodes"),
+    "audit": ("pending_usage_events", "kill_switches"),
+    # Users, agents, permissions and credentials go with their tenant where the schema says so, and before it elsewhere.
+    "identity": (
+        "revoked_tokens", "agent_credentials", "agent_permissions", "agents", "users", "tenants",
+    ),
+}  # fmt: skip
+"""By database, in the order of removal; a table that a platform does not have is passed over."""
+
+_KEPT = ("audit_logs", "transparency_roots")
+_STEPS = """
+    DELETE FROM execution_steps
+    WHERE timeline_id IN (SELECT id FROM execution_timelines WHERE tenant_id = ANY (%s::uuid[]))
+"""
+
+
+class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed.
+
+    Attributes:
+        removed: rows by `database.table`, and Redis keys under `redis`.
+        kept: rows that stay, by `database.table`.
+        problems: what could not be cleaned, in words.
+    """
+
+    removed: dict[str, int]
+    kept: dict[str, int]
+    problems: tuple[str, ...]
+
+
+def clean_run(resolved: ResolvedTarget, plan: Plan) -> Cleaned:
+    """Removes what a run's tenants left in the databases and in Redis; may be repeated.
+
+    Usage records go although their audit rows stay, so a reconciliation of the whole platform reports these tenants
+    from then on.
+
+    Args:
+        resolved: the target.
+        plan: of the run; its tenants' ids are derived from the run id, so they are nobody else's.
+
+    Raises:
+        BadInput: the target is marked as production.
+    """
+    if resolved.target.production:
+        raise BadInput(f"target {resolved.target.name}", ["is a production target; nothing is ever removed there"])
+    tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
+    removed: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    problems = []
+    for database, tables in _TABLES.items():
+        dsn = resolved.dsns.get(database)
+        if dsn is None:
+            problems.append(f"the target gives no access to databases.{database}; its rows stay")
+            continue
+        try:
+            with connect(dsn) as connection:
+                removed |= {f"{database}.{table}": count for table, count in _remove(connection, tables, tenant_ids)}
+                if database == "audit":
+                    kept |= {f"{database}.{table}": _count(connection, table, tenant_ids) for table in _KEPT}
+        except psycopg.Error as error:
+            problems.append(f"databases.{database}: {in_words(error, dsn)}; its rows stay")
+    try:
+        removed["redis"] = _remove_keys(resolved, tenant_ids)
+    except Unreadable as reason:
+        problems.append(f"{reason}; its keys stay")
+    return Cleaned(removed=removed, kept=kept, problems=tuple(problems))
+
+
+def _remove(
+    connection: psycopg.Connection[tuple[object, ...]], tables: tuple[str, ...], tenant_ids: list[str]
+) -> Iterator[tuple[str, int]]:
+    """All tables of one database in one transaction."""
+    for table in tables:
+        if not _exists(connection, table):
+            continue
+        if table == "execution_timelines" and _exists(connection, "execution_steps"):
+            yield "execution_steps", connection.execute(_STEPS, [tenant_ids]).rowcount
+        statement = sql.SQL("DELETE FROM {} WHERE tenant_id = ANY (%s::uuid[])").format(sql.Identifier(table))
+        yield table, connection.execute(statement, [tenant_ids]).rowcount
+
+
+def _count(connection: psycopg.Connection[tuple[object, ...]], table: str, tenant_ids: list[str]) -> int:
+    statement = sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = ANY (%s::uuid[])").format(sql.Identifier(table))
+    row = connection.execute(statement, [tenant_ids]).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def _exists(connection: psycopg.Connection[tuple[object, ...]], table: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
+    return bool(row and row[0])
+
+
+def _remove_keys(resolved: ResolvedTarget, tenant_ids: list[str]) -> int:
+    """Keys of these tenants: limits, quotas, checkpoints, switches."""
+    count = 0
+    with redis_client(resolved) as client:
+        for tenant_id in tenant_ids:
+            for key in client.scan_iter(match=f"acp:*{tenant_id}*", count=1_000):
+                count += int(str(client.unlink(key)))
+    return count

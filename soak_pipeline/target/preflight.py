@@ -1,0 +1,172 @@
+"""Finds out, before any load, what can be measured on a target and what is missing.
+
+Owns the list of capabilities. What no run can do without ends it here; anything else is a capability that is absent
+with its reason, so that the criterion it belongs to is known to be inconclusive before the first hour is spent.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from soak_pipeline.model.errors import BadInput, TargetFailed
+from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.stage_outputs import Capability
+from soak_pipeline.target.config import ResolvedTarget
+from soak_pipeline.target.databases import Unreadable, reading
+from soak_pipeline.target.gateway import Gateway, GatewayRefused, GatewayUnreachable
+from soak_pipeline.target.metrics import LATENCY_METRIC, fetch_page, metrics_client, parse_metrics
+from soak_pipeline.target.queues import redis_client
+
+DATABASES = ("identity", "audit", "usage", "flight_recorder", "identity_graph")
+_EXPECTED_TABLES = {
+    "identity": "tenants",
+    "audit": "audit_logs",
+    "usage": "usage_records",
+    "flight_recorder": "execution_timelines",
+    "identity_graph": "graph_nodes",
+}
+_CLOCK_SAMPLES = 5
+
+
+def preflight(
+    resolved: ResolvedTarget, plan: Plan, *, transport: httpx.BaseTransport | None = None
+) -> tuple[tuple[Capability, ...], float | None]:
+    """Tries everything that the run will need, reading only.
+
+    Args:
+        resolved: the target.
+        plan: of the run; a secret of its tenants is never sent.
+        transport: for tests.
+
+    Returns:
+        The capabilities, and the platform's clock minus ours (seconds), None when it shows no clock.
+
+    Raises:
+        BadInput: the gateway cannot be reached or refuses the operator; nothing has been sent but these calls.
+    """
+    subject = f"target {plan.target.name}"
+    with Gateway(resolved, transport=transport) as gateway:
+        try:
+            # Any path would do to reach it, and this one needs no credential.
+            gateway.send("GET", "/health")
+            gateway.login(resolved.admin_email, resolved.admin_password)
+        except GatewayUnreachable as failure:
+            raise BadInput(subject, [str(failure)]) from None
+        except GatewayRefused as refusal:
+            variables = f"{plan.target.admin_email_env} and {plan.target.admin_password_env}"
+            raise BadInput(
+                subject, [f"the operator's sign-in was refused ({refusal.status}); check {variables}"]
+            ) from None
+        capabilities = [
+            Capability(name="gateway", available=True),
+            Capability(name="operator_credentials", available=True),
+            *(_database(resolved, name) for name in DATABASES),
+            _redis(resolved),
+            *_metrics(resolved),
+            _prometheus(resolved),
+        ]
+        return tuple(capabilities), clock_skew_s(resolved, gateway)
+
+
+def clock_skew_s(resolved: ResolvedTarget, gateway: Gateway) -> float | None:
+    """The platform's clock minus ours (seconds): the larger, by size, of the gateway's and the audit database's.
+
+    The gateway's `Date` has whole seconds, so its part is good to about a second; the database's to milliseconds.
+    """
+    skews = [skew for skew in (_gateway_skew_s(gateway), _database_skew_s(resolved)) if skew is not None]
+    return max(skews, key=abs, default=None)
+
+
+def _gateway_skew_s(gateway: Gateway) -> float | None:
+    """Each answer says that the gateway's clock was within the second that begins at its `Date`."""
+    low, high = float("-inf"), float("inf")
+    for sample in range(_CLOCK_SAMPLES):
+        if sample:
+            time.sleep(0.11)
+        asked_at = time.time()
+        try:
+            answer = gateway.send("GET", "/health")
+            said = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (TargetFailed, KeyError, ValueError, TypeError):
+            continue
+        low = max(low, said - answer.received_at)
+        high = min(high, said + 1.0 - asked_at)
+    if low == float("-inf"):
+        return None
+    # Some servers renew the header late; then the bounds cross by that much, and their middle is still the best guess.
+    return 0.0 if low <= 0.0 <= high else (low + high) / 2
+
+
+def _database_skew_s(resolved: ResolvedTarget) -> float | None:
+    try:
+        with reading(resolved, "audit", statement_timeout_s=5) as connection:
+            asked_at = time.time()
+            row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+            answered_at = time.time()
+    except Unreadable:
+        return None
+    return float(row[0]) - (asked_at + answered_at) / 2 if row else None
+
+
+def _database(resolved: ResolvedTarget, name: str) -> Capability:
+    table = _EXPECTED_TABLES[name]
+    try:
+        with reading(resolved, name, statement_timeout_s=10) as connection:
+            row = connection.execute(
+                "SELECT to_regclass(%s) IS NOT NULL AND has_table_privilege(to_regclass(%s), 'SELECT')", [table, table]
+            ).fetchone()
+    except Unreadable as reason:
+        return Capability(name=f"database.{name}", available=False, reason=str(reason))
+    is_readable = bool(row and row[0])
+    return Capability(
+        name=f"database.{name}",
+        available=is_readable,
+        reason="" if is_readable else f"the database of databases.{name} has no table {table} that may be read",
+    )
+
+
+def _redis(resolved: ResolvedTarget) -> Capability:
+    try:
+        with redis_client(resolved) as client:
+            client.ping()
+    except Unreadable as reason:
+        return Capability(name="redis", available=False, reason=str(reason))
+    return Capability(name="redis", available=True)
+
+
+def _metrics(resolved: ResolvedTarget) -> tuple[Capability, Capability]:
+    """Whether the pages can be read, and whether one of them has the gateway's latency per tenant."""
+    reasons = [] if resolved.metrics_pages else ["the target names no metrics page (metrics_urls)"]
+    has_latency = False
+    with metrics_client() as client:
+        for _, url in resolved.metrics_pages:
+            try:
+                page = fetch_page(client, url, resolved.metrics_secret)
+            except Unreadable as reason:
+                reasons.append(str(reason))
+                continue
+            # A histogram that was never observed has no samples yet; its declaration is enough.
+            has_latency |= f"# TYPE {LATENCY_METRIC} " in page or any(parse_metrics(page, {f"{LATENCY_METRIC}_count"}))
+    return (
+        Capability(name="metrics", available=not reasons, reason="; ".join(reasons)),
+        Capability(
+            name="server_latency",
+            available=has_latency,
+            reason="" if has_latency else f"no metrics page has {LATENCY_METRIC}",
+        ),
+    )
+
+
+def _prometheus(resolved: ResolvedTarget) -> Capability:
+    url = resolved.target.prometheus_url
+    if url is None:
+        return Capability(name="prometheus", available=False, reason="the target names no Prometheus (prometheus_url)")
+    try:
+        with metrics_client() as client:
+            fetch_page(client, url.rstrip("/") + "/-/ready", None)
+    except Unreadable as reason:
+        return Capability(name="prometheus", available=False, reason=str(reason))
+    return Capability(name="prometheus", available=True)
