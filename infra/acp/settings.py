@@ -129,5 +129,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         except ValueError:
             problems.append(f"{name} is not a number of type {item.type}")
     if problems:
-        raise SettingsError("; ".join(problems) + ". `acp up` sets these for the processes it starts, `acp env` prints them.")
+        raise SettingsError(
+            "; ".join(problems) + ". `acp up` sets these for the processes it starts, `acp env` prints them."
+        )
     return Settings(**values)  # type: ignore[arg-type]
