@@ -52,7 +52,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = FORMAT_VERSION
 
 
-def verdict_document(plan: Plan, judgement: Judgement, ended_us: int | None) -> VerdictDocument:
+def verdict_document(plan: Plan, judgement: Judgement, ended_us: int | None = None) -> VerdictDocument:
     """Binds a judgement to the plan it was made under.
 
     Args:

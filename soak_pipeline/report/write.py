@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.run_folder import RunFolder, write_json, write_text
-from soak_pipeline.model.documents import (
-    ChainDocument,
-    ErrorKind,
-    FairnessDocument,
-    LatencyDocument,
-    ReconcileDocument,
-)
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.verdict import Judgement
 from soak_pipeline.report.course import Course, course_of
-from soak_pipeline.report.errors_log import ERRORS_FILE, errors_log
+from soak_pipeline.report.documents import Documents
+from soak_pipeline.report.errors_log import ERRORS_FILE, error_kinds, errors_log
 from soak_pipeline.report.html import REPORT_FILE, report_html
 from soak_pipeline.report.junit import JUNIT_FILE, junit_xml
 from soak_pipeline.report.markdown import SUMMARY_FILE, summary_markdown
@@ -32,22 +25,6 @@ LATENCY_FILE = "latency.json"
 CHAIN_FILE = "chain_verify.json"
 RECONCILE_FILE = "reconcile.json"
 COMPARISON_FILE = "comparison.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Documents:
-    """The figures behind a judgement, as the criteria computed them; None where the evidence allows none.
-
-    Attributes:
-        latency, comparison, chain_verify, reconcile: what the files of these names hold.
-        errors: kinds of user-visible errors.
-    """
-
-    latency: LatencyDocument | None = None
-    comparison: FairnessDocument | None = None
-    chain_verify: ChainDocument | None = None
-    reconcile: ReconcileDocument | None = None
-    errors: tuple[ErrorKind, ...] | None = None
 
 
 def write_report(
@@ -92,14 +69,14 @@ def _writers(
 ) -> list[tuple[str, Writer | None]]:
     """Per file its writer, in the order of writing; None where there is nothing to write."""
     comparison = Path(os.path.relpath(folder.fairness_path / COMPARISON_FILE, folder.path)).as_posix()
-    requests = None if course.requests is None else len(course.requests)
+    errors = error_kinds(evidence.plan, course.requests)
     return [
         (LATENCY_FILE, _json(documents.latency)),
         (comparison, _json(documents.comparison)),
         (CHAIN_FILE, _json(documents.chain_verify)),
         (RECONCILE_FILE, _json(documents.reconcile)),
-        (ERRORS_FILE, _text(errors_log(document.run_id, documents.errors, requests))),
-        (REPORT_FILE, lambda path: write_text(path, report_html(evidence, course, document, documents))),
+        (ERRORS_FILE, _text(errors_log(evidence.plan, course.requests, errors))),
+        (REPORT_FILE, lambda path: write_text(path, report_html(evidence, course, document, documents, errors))),
         (JUNIT_FILE, _text(junit_xml(document))),
         (SUMMARY_FILE, _text(summary_markdown(document, documents.latency))),
         (VERDICT_FILE, _json(document)),

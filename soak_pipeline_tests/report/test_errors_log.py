@@ -1,46 +1,58 @@
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from soak_pipeline.model.documents import ErrorKind
-from soak_pipeline.report.errors_log import errors_log
-from soak_pipeline_tests.report.examples import HOSTILE, RUN_ID
+import numpy as np
 
-KIND = ErrorKind(
-    outcome="server_error",
-    operation="execute",
-    status=503,
-    count=3,
-    tenants={"A": 1, "E": 2},
-    first="2026-11-23T07:31:00.000Z",
-    last="2026-11-23T07:32:00.000Z",
-    sample="tenant E request_id=1f2e latency_ms=12.0",
-)
+from soak_pipeline.evidence.requests import read_requests
+from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.traffic import request_id_of
+from soak_pipeline.report.errors_log import error_kinds, errors_log
+from soak_pipeline_tests.evidence_factory import SyntheticRun, synthetic_run
+from soak_pipeline_tests.synthetic_requests import write_requests
 
 
-def test_one_line_per_kind_with_first_last_count_and_sample() -> None:
-    assert errors_log(RUN_ID, [KIND], 1_000).splitlines() == [
-        f"# run {RUN_ID}: 3 user-visible errors of 1 kinds in 1000 requests",
-        "# times are UTC; status 0 means that no answer arrived; sample is the first of its kind",
-        "first=2026-11-23T07:31:00.000Z last=2026-11-23T07:32:00.000Z count=3 outcome=server_error operation=execute "
-        "status=503 tenants=A:1,E:2 sample=[tenant E request_id=1f2e latency_ms=12.0]",
+def _with_errors(run: SyntheticRun) -> None:
+    """Two tenant E executions answer 503, one attack is executed."""
+    executed = np.flatnonzero(run.requests.where(session="soak", tenant="E", operation="execute", phase="soak"))[:2]
+    run.requests.set_text("outcome", executed, "server_error")
+    run.requests.columns["status"][executed] = 503
+    attack = np.flatnonzero(run.requests.where(session="soak", operation="attack_sql"))[:1]
+    run.requests.set_text("outcome", attack, "wrongly_allowed")
+    run.requests.columns["status"][attack] = 200
+
+
+def test_one_line_per_kind_with_first_last_count_and_sample(tmp_path: Path) -> None:
+    run = synthetic_run(defects=[_with_errors])
+    write_requests(run.requests, tmp_path)
+    requests = read_requests(tmp_path)
+    kinds = error_kinds(run.plan, requests)
+    assert [(kind.outcome, kind.status, kind.count) for kind in kinds] == [
+        ("wrongly_allowed", 200, 1),
+        ("server_error", 503, 2),
     ]
+    expected = requests.take(requests.where(outcome="server_error"))
+    first = int(np.argmin(expected.columns["intended_us"]))
+    assert kinds[1].first_us == expected.columns["intended_us"].min()
+    assert kinds[1].last_us == expected.columns["intended_us"].max()
+    assert kinds[1].sample_request_id == request_id_of(
+        run.plan.seed, "soak", int(expected.columns["user"][first]), int(expected.columns["sequence"][first])
+    )
+    lines = errors_log(run.plan, requests, kinds).splitlines()
+    assert lines[0] == f"# run {run.plan.run_id}: 3 user-visible errors of 2 kinds in {len(requests)} requests"
+    assert len(lines) == 4
+    assert "count=2 outcome=server_error status=503 tenant=E phase=soak operation=execute" in lines[3]
 
 
-def test_a_run_without_errors_says_so() -> None:
-    assert "0 user-visible errors of 0 kinds in 1000 requests" in errors_log(RUN_ID, [], 1_000)
+def test_a_run_without_errors_says_so(tmp_path: Path) -> None:
+    run = synthetic_run()
+    write_requests(run.requests, tmp_path)
+    requests = read_requests(tmp_path)
+    assert error_kinds(run.plan, requests) == []
+    assert "0 user-visible errors of 0 kinds" in errors_log(run.plan, requests, [])
 
 
-@pytest.mark.parametrize(("kinds", "requests"), [(None, 5), ([], None), ([], 0)])
-def test_no_records_are_unknown_and_not_zero_errors(kinds: list[ErrorKind] | None, requests: int | None) -> None:
-    assert "errors are unknown" in errors_log(RUN_ID, kinds, requests)
-
-
-def test_hostile_text_stays_on_its_line() -> None:
-    hostile = ErrorKind(
-        outcome="malformed", operation=HOSTILE, status=200, count=1, tenants={HOSTILE: 1}, first="", last="",
-        sample=HOSTILE,
-    )  # fmt: skip
-    text = errors_log(RUN_ID, [hostile], 1)
-    assert len(text.splitlines()) == 3
-    assert "\x1b" not in text
+def test_no_records_are_unknown_and_not_zero_errors(tmp_path: Path) -> None:
+    plan: Plan = synthetic_run().plan
+    requests = read_requests(tmp_path)
+    assert "errors are unknown" in errors_log(plan, requests, error_kinds(plan, requests))

@@ -61,14 +61,14 @@ def run_chart(course: Course) -> Chart | None:
     }
     errors = counts_by_bin(bins, starts_s[~requests.where(outcome=Outcome.OK.value)]).astype(np.float64)
     drawings = {
-        key: _draw(course, bins, rates, errors, width, key) for key, width in (("run-wide", 1040.0), ("run", 360.0))
+        key: _draw(course, bins, rates, errors, width, key) for key, width in (("course-wide", 1080.0), ("course-narrow", 360.0))
     }
     return Chart(
-        key="run",
+        key="course",
         title="The run at a glance",
         summary=_summary(course, requests, rates, errors, end_s - begin_s),
-        svg=drawings["run-wide"],
-        svg_narrow=drawings["run"],
+        svg=drawings["course-wide"],
+        svg_narrow=drawings["course-narrow"],
         header=("from the start", "phase", *(f"{tenant} requests/s" for tenant in TENANT_SHARES), "errors"),
         rows=_rows(course, bins, rates, errors),
         note=f"Each point counts the requests that were sent in {duration(bins.length_s)}; log-ins included.",

@@ -1,0 +1,249 @@
+"""Latency in the soak: percentiles over time per tenant on both clocks, and the whole distribution by percentile.
+
+Owns these drawings. Never judges: the criterion's own figures are in `latency.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from soak_pipeline.evidence.requests import RequestTable
+from soak_pipeline.model.tenants import TENANT_SHARES
+from soak_pipeline.model.traffic import Kind, Outcome, Phase
+from soak_pipeline.report.charts.bins import Bins, Floats, bins_for, exact_percentiles, percentiles_by_bin
+from soak_pipeline.report.charts.canvas import (
+    FONT_PX,
+    MUTED,
+    Margins,
+    limit_line,
+    panel,
+    tenant_colour,
+    to_svg,
+    whole_ticks,
+    y_title,
+)
+from soak_pipeline.report.charts.chart import Chart, TableRow
+from soak_pipeline.report.course import Course
+from soak_pipeline.report.quantities import duration, number, quantity
+
+SHARES = (0.50, 0.95, 0.99)
+UNANSWERED = (Outcome.TIMEOUT, Outcome.TRANSPORT_ERROR)
+COUNTED = (Outcome.OK, *UNANSWERED)
+"""Outcomes whose latency is drawn: the right answer, or none at all; a fast refusal is not a fast answer."""
+
+_CURVE_POINTS = 90
+_CURVE_TICKS = (0.0, 0.50, 0.90, 0.99, 0.999, 0.9999, 0.99999)
+_SCALE_WITHOUT_LIMIT = 0.4
+"""Where nothing reaches this share of the limit, the scale shows the figures instead of the distance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Executed calls of one tenant in the soak: when they were due (seconds into the soak) and how long they took."""
+
+    tenant: str
+    times_s: Floats
+    latency_ms: Floats
+    service_ms: Floats
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+def latency_charts(course: Course, limit_ms: float, timeout_s: float) -> list[Chart]:
+    """One chart of percentiles over time per tenant, and one by percentile; none without samples.
+
+    Args:
+        course: of the run.
+        limit_ms: of the p95.
+        timeout_s: of a request; one without an answer is drawn at least that high.
+    """
+    if course.requests is None:
+        return []
+    begin_s = course.soak.start_s if course.soak is not None else None
+    samples = [part for part in soak_samples(course.requests, begin_s, timeout_s) if len(part)]
+    if not samples:
+        return []
+    end_s = max(float(part.times_s.max()) for part in samples)
+    binned = [_Binned.of(part, end_s) for part in samples]
+    top_ms = max(float(np.nanmax(part.latency)) for part in binned)
+    return [*(_over_time(part, limit_ms, top_ms) for part in binned), _by_percentile(samples, limit_ms)]
+
+
+def soak_samples(requests: RequestTable, begin_s: float | None, timeout_s: float) -> list[Samples]:
+    """The executed calls of every tenant in the judged part of the soak.
+
+    Args:
+        requests: of the run.
+        begin_s: when it began, seconds since the plan's epoch; None takes the first request.
+        timeout_s: what a call without an answer counts with at least.
+    """
+    soak = requests.take(
+        requests.where(phase=Phase.SOAK.value, kind=Kind.ALLOWED.value, outcome=[outcome.value for outcome in COUNTED])
+    )
+    times_s = soak.columns["intended_us"].astype(np.float64) / 1e6
+    if begin_s is None:
+        begin_s = float(times_s.min()) if len(times_s) else 0.0
+    least_ms = np.where(soak.where(outcome=[outcome.value for outcome in UNANSWERED]), timeout_s * 1_000.0, 0.0)
+    latency_ms, service_ms = np.maximum(soak.latency_ms, least_ms), np.maximum(soak.service_ms, least_ms)
+    parts = []
+    for tenant in TENANT_SHARES:
+        mine = soak.where(tenant=tenant) & soak.columns["settled"]
+        parts.append(Samples(tenant, times_s[mine] - begin_s, latency_ms[mine], service_ms[mine]))
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Binned:
+    """Percentiles per stretch of time, one column per share of `SHARES`."""
+
+    tenant: str
+    bins: Bins
+    samples: NDArray[np.intp]
+    latency: Floats
+    service: Floats
+
+    @classmethod
+    def of(cls, samples: Samples, end_s: float) -> _Binned:
+        bins = bins_for(0.0, end_s, samples=len(samples))
+        slots = bins.slots(samples.times_s)
+        return cls(
+            samples.tenant,
+            bins,
+            np.bincount(slots[slots >= 0], minlength=bins.count),
+            percentiles_by_bin(bins, samples.times_s, samples.latency_ms, SHARES),
+            percentiles_by_bin(bins, samples.times_s, samples.service_ms, SHARES),
+        )
+
+
+def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
+    canvas, axes = panel()
+    colour = tenant_colour(part.tenant)
+    minutes = part.bins.middles_s / 60.0
+    marker = "o" if part.bins.count < 8 else ""
+    for column, width, alpha in ((0, 1.0, 0.7), (1, 2.2, 1.0), (2, 1.2, 0.85)):
+        axes.plot(
+            minutes, part.latency[:, column], color=colour, linewidth=width, alpha=alpha, marker=marker, markersize=3
+        )
+    for column in (1, 2):
+        axes.plot(minutes, part.service[:, column], color=MUTED, linewidth=1.0, linestyle=(0, (3, 2)))
+    axes.set_xlim(0, float(part.bins.edges_s[-1]) / 60.0)
+    y_title(axes, "ms")
+    _limit(axes, limit_ms, top_ms)
+    whole_ticks(axes, x=5, y=4)
+    _x_title(axes, "min")
+    worst = int(np.nanargmax(part.latency[:, 1]))
+    summary = (
+        f"Tenant {part.tenant}: p95 between {quantity(float(np.nanmin(part.latency[:, 1])), 'ms')} and "
+        f"{quantity(float(part.latency[worst, 1]), 'ms')} (highest {duration(float(part.bins.edges_s[worst]))} into "
+        f"the soak), p99 up to {quantity(float(np.nanmax(part.latency[:, 2])), 'ms')}; p95 limit "
+        f"{quantity(limit_ms, 'ms')}."
+    )
+    return Chart(
+        key=f"latency-{part.tenant}",
+        title=f"Tenant {part.tenant}",
+        summary=summary,
+        svg=to_svg(canvas, f"latency-{part.tenant}", axes),
+        header=("into the soak", "samples", "p50 ms", "p95 ms", "p99 ms", "service p95 ms", "service p99 ms"),
+        rows=_rows(part),
+        note=f"Exact percentiles of the calls due in each {duration(part.bins.length_s)}.",
+        emphasis=bool(np.nanmax(part.latency[:, 1]) > limit_ms),
+    )
+
+
+def _rows(part: _Binned) -> list[TableRow]:
+    rows = []
+    for index in range(part.bins.count):
+        figures = [*part.latency[index], *part.service[index, 1:]]
+        cells = (
+            duration(float(part.bins.edges_s[index])),
+            f"{int(part.samples[index]):,}",
+            *(quantity(float(value)) for value in figures),
+        )
+        rows.append(TableRow(cells, float(part.bins.middles_s[index]) / 60.0))
+    return rows
+
+
+def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
+    margins = Margins(right=20.0)
+    canvas, axes = panel(margins=margins)
+    deepest, top_ms, ends = 1.0, 0.0, []
+    for part in samples:
+        shares = _curve_shares(len(part))
+        places = -np.log10(1.0 - shares)
+        latency = exact_percentiles(part.latency_ms, tuple(shares))
+        colour = tenant_colour(part.tenant)
+        axes.plot(places, latency, color=colour, linewidth=1.6)
+        axes.plot(
+            places, exact_percentiles(part.service_ms, tuple(shares)), color=colour, linewidth=0.9, linestyle=(0, (3, 2))
+        )
+        deepest, top_ms = max(deepest, float(places[-1])), max(top_ms, float(latency[-1]))
+        ends.append((float(places[-1]), float(latency[-1]), part.tenant))
+    axes.set_xlim(0, deepest)
+    y_title(axes, "ms")
+    _limit(axes, limit_ms, top_ms)
+    whole_ticks(axes, y=4)
+    ticks = [share for share in _CURVE_TICKS if -np.log10(1 - share) <= deepest + 1e-9]
+    axes.set_xticks([-np.log10(1 - share) for share in ticks], [f"{100 * share:g} %" for share in ticks])
+    for place, value, tenant in ends:
+        axes.annotate(
+            tenant, (place, value), (4, 0), textcoords="offset points", va="center", fontsize=FONT_PX,
+            color=tenant_colour(tenant), annotation_clip=False, fontweight="bold",
+        )  # fmt: skip
+    shares_shown = [share for share in _CURVE_TICKS[1:] if any(len(part) * (1 - share) >= 1 for part in samples)]
+    rows = [
+        TableRow(
+            (
+                f"{100 * share:g} %",
+                *(
+                    quantity(float(exact_percentiles(part.latency_ms, (share,))[0]))
+                    if len(part) * (1 - share) >= 1
+                    else "–"
+                    for part in samples
+                ),
+            ),
+            float(-np.log10(1 - share)),
+        )
+        for share in shares_shown
+    ]
+    slowest = max(ends, key=lambda end: end[1])
+    return Chart(
+        key="latency-by-percentile",
+        title="By percentile",
+        summary=f"Latency of the whole soak by percentile, per tenant; the slowest call took "
+        f"{quantity(slowest[1], 'ms')} (tenant {slowest[2]}).",
+        svg=to_svg(canvas, "latency-by-percentile", axes),
+        header=("percentile", *(f"tenant {part.tenant} ms" for part in samples)),
+        rows=rows,
+        note="Every call of the soak; a curve ends where its samples do.",
+    )
+
+
+def _curve_shares(samples: int) -> Floats:
+    """Shares from the median towards 1, evenly spaced on the axis of nines, ending at the largest sample."""
+    places = np.linspace(0.0, max(np.log10(samples), 0.1), _CURVE_POINTS)
+    shares: Floats = np.minimum(1.0 - 10.0**-places, 1.0 - 0.5 / samples)
+    return np.maximum(shares, 1e-9)
+
+
+def _limit(axes: Axes, limit_ms: float, top_ms: float) -> None:
+    """The limit and the scale that goes with it."""
+    if top_ms >= _SCALE_WITHOUT_LIMIT * limit_ms:
+        axes.set_ylim(0, 1.15 * max(top_ms, limit_ms))
+        limit_line(axes, limit_ms, f"p95 limit {number(limit_ms)} ms")
+        return
+    axes.set_ylim(0, 1.2 * top_ms)
+    axes.annotate(
+        f"p95 limit {number(limit_ms)} ms ↑", (1, 1), (-2, 7), xycoords="axes fraction", textcoords="offset points",
+        ha="right", va="bottom", fontsize=FONT_PX, color=MUTED,
+    )  # fmt: skip
+
+
+def _x_title(axes: Axes, text: str) -> None:
+    labels = axes.get_xticks()
+    inside = [tick for tick in labels if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]]
+    axes.set_xticks(inside, [f"{tick:g}{' ' + text if tick == inside[-1] else ''}" for tick in inside])

@@ -1,0 +1,167 @@
+"""Leak series: each resource of each process over the soak, with its trend and where that leads by the horizon.
+
+Owns these drawings. Never fits a trend: slopes and projections are the figures of the criterion's findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from soak_pipeline.evidence.telemetry import Series, SeriesKey
+from soak_pipeline.model.series import LEAK_SERIES, PROCESS_START_SERIES
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.report.charts.bins import Floats
+from soak_pipeline.report.charts.canvas import BAD, INK, MUTED, panel, to_svg, whole_ticks, y_title
+from soak_pipeline.report.charts.chart import Chart, TableRow
+from soak_pipeline.report.course import Course
+from soak_pipeline.report.quantities import duration, number, quantity
+from soak_pipeline.report.text import one_line
+
+LEAK_CRITERION = "nothing_leaks"
+PANELS = 24
+"""Series that are drawn, the most telling first; the criterion's table has all of them."""
+
+_POINTS = 120
+_SCALES = ((1_024.0**3, "GiB"), (1_024.0**2, "MiB"), (1_024.0, "KiB"))
+_ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One series with the finding that judged it; None when it was not asked."""
+
+    key: SeriesKey
+    series: Series
+    finding: Finding | None
+
+    @property
+    def subject(self) -> str:
+        return f"{self.key.owner} {self.key.series}"
+
+    @property
+    def movement(self) -> float:
+        """Spread over the level: how much there is to see."""
+        values = self.series.values[np.isfinite(self.series.values)]
+        return float(np.ptp(values)) / max(abs(float(np.median(values))), 1.0)
+
+
+def leak_charts(course: Course, criteria: Sequence[CriterionResult]) -> list[Chart]:
+    """A chart per series that moved or that a finding is about, troubled ones first; constant series are left out."""
+    if course.soak is None:
+        return []
+    result = next((result for result in criteria if result.name == LEAK_CRITERION), None)
+    findings = {finding.subject: finding for finding in result.findings} if result is not None else {}
+    drawn = []
+    for key, series in course.telemetry.items():
+        if key.series not in LEAK_SERIES or key.source == "generator":
+            continue
+        inside = series.between(course.soak.start_s, course.soak.end_s)
+        if np.isfinite(inside.values).sum() < 2:
+            continue
+        drawn.append(_Drawn(key, inside, findings.get(f"{key.owner} {key.series}")))
+    telling = [item for item in drawn if item.movement > 0 or _troubled(item)]
+    telling.sort(key=lambda item: (_ORDER[item.finding.verdict] if item.finding else 3, -item.movement, item.subject))
+    restarts = _restart_times(course)
+    return [
+        _chart(index, item, course.soak.start_s, restarts.get(item.key.owner, ()))
+        for index, item in enumerate(telling[:PANELS])
+    ]
+
+
+def _troubled(item: _Drawn) -> bool:
+    return item.finding is not None and item.finding.verdict is not Verdict.PASS
+
+
+def _restart_times(course: Course) -> dict[str, tuple[float, ...]]:
+    times = {}
+    for key, series in course.telemetry.items():
+        if key.series == PROCESS_START_SERIES:
+            known = np.isfinite(series.values)
+            changes = np.flatnonzero(np.abs(np.diff(series.values[known])) > 1.0) + 1
+            times[key.owner] = tuple(float(time) for time in series.times_s[known][changes])
+    return times
+
+
+def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float]) -> Chart:
+    known = np.isfinite(item.series.values)
+    minutes, values = (item.series.times_s[known] - start_s) / 60.0, item.series.values[known]
+    scale, unit = _scale(item.key.series, values)
+    troubled = item.finding is not None and item.finding.verdict is Verdict.FAIL
+    canvas, axes = panel()
+    axes.plot(minutes, values / scale, color=MUTED if troubled else INK, linewidth=1.4)
+    trend = _trend(item.finding, minutes, values)
+    if trend is not None:
+        axes.plot(minutes[[0, -1]], trend / scale, color=BAD if troubled else INK, linewidth=2.0, linestyle=(0, (6, 3)))
+    for time_s in restarts:
+        axes.axvline((time_s - start_s) / 60.0, color=BAD, linewidth=1.0)
+    spread = max(float(np.ptp(values)) / scale, 1e-9)
+    low = float(values.min()) / scale - 0.15 * spread
+    axes.set_ylim(max(low, 0.0) if values.min() >= 0 else low, float(values.max()) / scale + 0.2 * spread)
+    axes.set_xlim(float(minutes[0]), max(float(minutes[-1]), float(minutes[0]) + 1e-6))
+    whole_ticks(axes, x=5, y=4)
+    y_title(axes, unit)
+    key = f"leak-{index}"
+    return Chart(
+        key=key,
+        title=f"{one_line(item.key.owner)}: {LEAK_SERIES[item.key.series].resource}",
+        summary=_summary(item, values, unit, scale),
+        svg=to_svg(canvas, key, axes),
+        header=("into the soak", f"{item.key.series} ({unit or 'count'})"),
+        rows=_rows(minutes, values / scale),
+        note=_note(item.finding),
+        emphasis=_troubled(item),
+    )
+
+
+def _scale(series: str, values: Floats) -> tuple[float, str]:
+    unit = LEAK_SERIES[series].unit
+    if unit != "bytes":
+        return 1.0, "" if unit == "count" else unit
+    largest = float(np.abs(values).max())
+    return next(((size, name) for size, name in _SCALES if largest >= size), (1.0, "B"))
+
+
+def _trend(finding: Finding | None, minutes: Floats, values: Floats) -> Floats | None:
+    """The criterion's slope as a line through the middle of the series; None without a slope."""
+    slope = slope_per_hour(finding)
+    if slope is None or len(minutes) < 2:
+        return None
+    ends = minutes[[0, -1]] / 60.0
+    middle = float(np.median(minutes)) / 60.0
+    line: Floats = float(np.median(values)) + slope * (ends - middle)
+    return line
+
+
+def slope_per_hour(finding: Finding | None) -> float | None:
+    """The fitted slope of a leak finding, in the series' unit per hour; None where nothing was fitted."""
+    if finding is None:
+        return None
+    for name, value in finding.figures.items():
+        if name.endswith("slope_per_hour") and isinstance(value, int | float) and np.isfinite(value):
+            return float(value)
+    return None
+
+
+def _summary(item: _Drawn, values: Floats, unit: str, scale: float) -> str:
+    first, last = float(values[0]) / scale, float(values[-1]) / scale
+    words = f"{item.key.owner} {item.key.series}: {number(first)} to {number(last)} {unit}".rstrip()
+    return f"{words}; {item.finding.why}" if item.finding is not None else f"{words}; not judged."
+
+
+def _note(finding: Finding | None) -> str:
+    if finding is None:
+        return "Not judged in this profile."
+    if finding.observed is None:
+        return one_line(finding.why)
+    return (
+        f"{finding.verdict}: {quantity(finding.observed, finding.unit)} by the horizon, "
+        f"limit {quantity(finding.limit, finding.unit)}."
+    )
+
+
+def _rows(minutes: Floats, values: Floats) -> list[TableRow]:
+    picked = np.unique(np.linspace(0, len(minutes) - 1, min(len(minutes), _POINTS)).round().astype(int))
+    return [TableRow((duration(60 * float(minutes[at])), number(float(values[at]))), float(minutes[at])) for at in picked]

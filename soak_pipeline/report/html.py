@@ -1,0 +1,239 @@
+"""`report.html`: one page that needs nothing but a browser.
+
+Owns what stands on the page and where. Every text is escaped by the template engine after `one_line` took away what
+acts; the page's own policy forbids everything but its own style and its own script, by hash. Never judges.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.documents import LatencyRow
+from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES
+from soak_pipeline.report.charts.chart import Chart
+from soak_pipeline.report.charts.fairness import fairness_charts
+from soak_pipeline.report.charts.latency import latency_charts
+from soak_pipeline.report.charts.leaks import LEAK_CRITERION, leak_charts
+from soak_pipeline.report.charts.run import run_chart
+from soak_pipeline.report.course import Course
+from soak_pipeline.report.documents import Documents
+from soak_pipeline.report.errors_log import ErrorKind
+from soak_pipeline.report.markdown import soak_rows
+from soak_pipeline.report.page.tables import ErrorRow, OutcomeRow, RecordsRow, error_rows, outcome_rows, records_rows
+from soak_pipeline.report.page.tiles import Tile, tiles_of
+from soak_pipeline.report.quantities import duration, interval_text, number, quantity
+from soak_pipeline.report.table import verdict_word
+from soak_pipeline.report.text import one_line, title_of
+from soak_pipeline.report.verdict_document import VerdictDocument
+
+REPORT_FILE = "report.html"
+ERROR_KINDS_SHOWN = 50
+_TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "open"}
+_PHASE_LEGEND = (
+    ("line-plan", "planned rate"),
+    ("phase-warmup", "warm-up, drain"),
+    ("phase-baseline", "baseline"),
+    ("phase-burst", "burst, fan-out, soak"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What the template shows; every figure in it was decided elsewhere."""
+
+    document: VerdictDocument
+    problems: Sequence[str]
+    tiles: Sequence[Tile]
+    criteria_words: str
+    run: Chart | None
+    latency: Sequence[Chart]
+    latency_rows: Sequence[tuple[LatencyRow, float | None]]
+    limit_ms: float
+    fairness: Sequence[Chart]
+    pressure: str
+    leaks: Sequence[Chart]
+    leak_words: str
+    invariants: Sequence[RecordsRow]
+    outcomes: Sequence[OutcomeRow]
+    errors: Sequence[ErrorRow]
+    errors_left_out: int
+    about: Sequence[tuple[str, str]]
+    legend: Sequence[tuple[str, str]]
+
+    @property
+    def sections(self) -> list[tuple[str, str]]:
+        """Anchors and words of the sections that are there."""
+        there = [
+            ("criteria", "Criteria", True),
+            ("run", "The run", self.run is not None),
+            ("latency", "Latency", bool(self.latency)),
+            ("fairness", "Fairness", bool(self.fairness)),
+            ("leaks", "Resources", bool(self.leaks)),
+            ("records", "Records", bool(self.invariants)),
+            ("outcomes", "Outcomes", bool(self.outcomes)),
+            ("about", "About this run", True),
+        ]
+        return [(key, words) for key, words, shown in there if shown]
+
+
+def report_html(
+    evidence: RunEvidence,
+    course: Course,
+    document: VerdictDocument,
+    documents: Documents,
+    errors: Sequence[ErrorKind],
+) -> str:
+    """The page as text.
+
+    Args:
+        evidence: of the run; for its plan and limits.
+        course: of the run.
+        document: the verdict.
+        documents: the figures behind it.
+        errors: kinds of user-visible errors, the worst first.
+    """
+    return _environment().get_template(REPORT_FILE).render(
+        page=_page(evidence, course, document, documents, errors),
+        style=Markup(_resource("report.css")),
+        script=Markup(_resource("report.js")),
+        script_hash=Markup(_script_hash()),
+    )
+
+
+def _page(
+    evidence: RunEvidence,
+    course: Course,
+    document: VerdictDocument,
+    documents: Documents,
+    errors: Sequence[ErrorKind],
+) -> Page:
+    limit_ms = evidence.thresholds.gateway_latency_ms_p95_max
+    server = {} if documents.latency is None else {each.tenant: each.server_share for each in documents.latency.server}
+    return Page(
+        document=document,
+        problems=course.problems,
+        tiles=tiles_of(course, documents, document.criteria),
+        criteria_words=_criteria_words(document),
+        run=run_chart(course),
+        latency=latency_charts(course, limit_ms, evidence.plan.profile.request_timeout_s),
+        latency_rows=[(row, server.get(row.tenant)) for row in soak_rows(documents.latency)],
+        limit_ms=limit_ms,
+        fairness=fairness_charts(documents.comparison),
+        pressure=_pressure_words(documents),
+        leaks=leak_charts(course, document.criteria),
+        leak_words=_leak_words(document, evidence.thresholds.leak_horizon_h),
+        invariants=records_rows(documents),
+        outcomes=outcome_rows(course.requests),
+        errors=error_rows(evidence.plan, errors[:ERROR_KINDS_SHOWN]),
+        errors_left_out=max(0, len(errors) - ERROR_KINDS_SHOWN),
+        about=_about(evidence, document),
+        legend=_legend(),
+    )
+
+
+def _legend() -> list[tuple[str, str]]:
+    """Swatches of the chart of the run: style and words."""
+    tenants = [
+        (f"tenant-{name.lower()}", f"tenant {name}{', the noisy one' if name == NOISY_TENANT else ''}")
+        for name in TENANT_SHARES
+    ]
+    return [*tenants, *_PHASE_LEGEND]
+
+
+def _criteria_words(document: VerdictDocument) -> str:
+    words = [verdict_word(result) for result in document.criteria]
+    counts = [(words.count(word), word) for word in ("FAIL", "INCONCLUSIVE", "PASS", "not asked")]
+    return ", ".join(f"{count} {word}" for count, word in counts if count) + ". The worst one decides."
+
+
+def _pressure_words(documents: Documents) -> str:
+    if documents.comparison is None:
+        return ""
+    pressure = documents.comparison.pressure
+    before, after = pressure.requests_per_second_baseline, pressure.requests_per_second_burst
+    if before is None or after is None:
+        return f"The pressure of tenant {pressure.tenant} was not measured."
+    rise = "" if pressure.rise_share is None else f", {number(round(100 * pressure.rise_share, 1))} % of the planned rise"
+    return (
+        f"Tenant {pressure.tenant} went from {number(round(before, 1))} to {number(round(after, 1))} answered requests "
+        f"per second{rise}. The others sent the same all the time."
+    )
+
+
+def _leak_words(document: VerdictDocument, horizon_h: float) -> str:
+    result = next((result for result in document.criteria if result.name == LEAK_CRITERION), None)
+    if result is None or not result.asked:
+        reason = f" {result.why}." if result is not None else ""
+        return f"Shown, not judged: this profile does not ask about leaks.{reason}"
+    return (
+        f"A series may grow by its headroom within {number(horizon_h)} hours. Those with a finding come first; "
+        "series that did not move are left out here, and are in the criterion's table."
+    )
+
+
+def _about(evidence: RunEvidence, document: VerdictDocument) -> list[tuple[str, str]]:
+    plan = evidence.plan
+    return [
+        ("Release", document.release or "not given"),
+        ("Commit", document.commit or "not given"),
+        ("Target", f"{document.target} ({plan.target.dialect.value} dialect)"),
+        ("Profile", f"{document.profile}: {plan.profile.users:,} users, {duration(plan.profile.soak_s)} of soak"),
+        ("Started", document.started_at),
+        ("Last evidence", document.ended_at or "unknown"),
+        ("Judged", document.judged_at),
+        ("Plan (SHA-256)", document.plan_hash),
+        ("Seed", str(plan.seed)),
+    ]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+        loader=FunctionLoader(lambda name: _resource(f"{name}.j2")),
+    )
+    environment.filters.update(
+        between=interval_text,
+        drawing=Markup,
+        plain=_plain,
+        quantity=quantity,
+        title_of=title_of,
+        tone=lambda word: _TONES.get(word, "unasked"),
+        word=verdict_word,
+    )
+    return environment
+
+
+def _shown(value: object) -> object:
+    """Takes from every text what acts, before it is escaped; markup of our own passes."""
+    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _plain(value: object) -> str:
+    """A further figure of a finding; its name carries the unit."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "–" if value is None else str(value)
+    return quantity(float(value))
+
+
+def _script_hash() -> str:
+    digest = hashlib.sha256(_resource("report.js").encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+@cache
+def _resource(name: str) -> str:
+    return (files("soak_pipeline.report.page") / name).read_text(encoding="utf-8")
