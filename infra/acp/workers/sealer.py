@@ -225,17 +225,24 @@ def main(settings: Settings) -> int:
     sealer = Sealer(Database(settings.dsn("audit"), "acp-sealer"), Signer(settings.signing_key))
     client = redis_client(settings)
 
-    def step() -> None:
-        sealer.seal_all()
-        _wait_for_request(client, settings.sealer_interval_s)
-
     def task(stop: threading.Event) -> None:
+        def step() -> None:
+            sealer.seal_all()
+            wait_for_request(client, settings.sealer_interval_s, stop)
+
         repeat("sealer", step, stop)
 
     return serve("sealer", settings, [task])
 
 
-def _wait_for_request(client: redis.Redis, timeout_s: float) -> None:
-    """Wait for the gateway's request or for the interval to pass; one pass answers all requests there are."""
-    if client.blpop([SEAL_REQUESTS], timeout=timeout_s) is not None:
-        client.delete(SEAL_REQUESTS)
+def wait_for_request(client: redis.Redis, interval_s: float, stop: threading.Event) -> None:
+    """Wait for the gateway's request, for the interval to pass, or for the stop; one pass answers all requests."""
+    deadline = time.monotonic() + interval_s
+    while not stop.is_set():
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
+            return
+        # Not less than 10 ms: Redis rounds down to milliseconds, and takes 0 for "for ever".
+        if client.blpop([SEAL_REQUESTS], timeout=min(max(remaining_s, 0.01), 1.0)) is not None:
+            client.delete(SEAL_REQUESTS)
+            return
