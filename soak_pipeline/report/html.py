@@ -58,6 +58,7 @@ class Page:
     latency: Sequence[Chart]
     latency_rows: Sequence[tuple[LatencyRow, float | None]]
     limit_ms: float
+    events: Sequence[tuple[str, str, bool]]
     fairness: Sequence[Chart]
     pressure: str
     leaks: Sequence[Chart]
@@ -127,9 +128,10 @@ def _page(
         latency=latency_charts(course, limit_ms, evidence.plan.profile.request_timeout_s),
         latency_rows=[(row, server.get(row.tenant)) for row in soak_rows(documents.latency)],
         limit_ms=limit_ms,
+        events=_events(course),
         fairness=fairness_charts(documents.comparison),
         pressure=_pressure_words(documents),
-        leaks=leak_charts(course, document.criteria),
+        leaks=leak_charts(course, document.criteria, evidence.thresholds.leak_horizon_h),
         leak_words=_leak_words(document, evidence.thresholds.leak_horizon_h),
         invariants=records_rows(documents),
         outcomes=outcome_rows(course.requests),
@@ -138,6 +140,14 @@ def _page(
         about=_about(evidence, document),
         legend=_legend(),
     )
+
+
+def _events(course: Course) -> list[tuple[str, str, bool]]:
+    """What happened: time into the run, words, and whether it should not have."""
+    if course.requests is None:
+        return []
+    begin_s = float(course.requests.columns["start_us"].min()) / 1e6
+    return [(duration(max(event.time_s - begin_s, 0.0)), event.text, event.trouble) for event in course.events]
 
 
 def _legend() -> list[tuple[str, str]]:
@@ -172,8 +182,8 @@ def _pressure_words(documents: Documents) -> str:
 def _leak_words(document: VerdictDocument, horizon_h: float) -> str:
     result = next((result for result in document.criteria if result.name == LEAK_CRITERION), None)
     if result is None or not result.asked:
-        reason = f" {result.why}." if result is not None else ""
-        return f"Shown, not judged: this profile does not ask about leaks.{reason}"
+        reason = f": {result.why.rstrip('.')}" if result is not None else ""
+        return f"Shown, but not judged in this run{reason}."
     return (
         f"A series may grow by its headroom within {number(horizon_h)} hours. Those with a finding come first; "
         "series that did not move are left out here, and are in the criterion's table."

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BINS = 60
+FEW_BINS = 6
 SAMPLES_PER_BIN = 100
 """So that a p99 is not simply the largest value."""
+FEWEST_SAMPLES_PER_BIN = 20
+"""So that a p95 is not, where there are too few samples for more than a handful of full bins."""
 
 _LENGTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
 
@@ -62,11 +65,15 @@ def bins_for(start_s: float, end_s: float, samples: int | None = None, max_bins:
 
     Args:
         start_s, end_s: the stretch; an empty one becomes one second.
-        samples: measurements in it; each bin shall have `SAMPLES_PER_BIN` on average. None when that does not matter.
+        samples: measurements in it; each bin shall have `SAMPLES_PER_BIN` on average, or `FEWEST_SAMPLES_PER_BIN`
+            where that leaves fewer than `FEW_BINS`. None when that does not matter.
         max_bins: upper limit.
     """
     end_s = max(end_s, start_s + 1.0)
-    wanted = max_bins if samples is None else min(max_bins, max(1, samples // SAMPLES_PER_BIN))
+    wanted = max_bins
+    if samples is not None:
+        few = min(FEW_BINS, samples // FEWEST_SAMPLES_PER_BIN)
+        wanted = min(max_bins, max(samples // SAMPLES_PER_BIN, few, 1))
     ideal = (end_s - start_s) / wanted
     length = next((float(length) for length in _LENGTHS_S if length >= ideal), math.ceil(ideal / 3600) * 3600.0)
     length = min(length, end_s - start_s)

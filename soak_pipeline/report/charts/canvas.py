@@ -126,6 +126,13 @@ def whole_ticks(axes: Axes, x: int | None = None, y: int | None = None) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(y, steps=[1, 2, 2.5, 5, 10]))
 
 
+def x_unit(axes: Axes, text: str) -> None:
+    """The unit of the x axis, behind its last number."""
+    low, high = axes.get_xlim()
+    inside = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    axes.set_xticks(inside, [f"{tick:g}{' ' + text if tick == inside[-1] else ''}" for tick in inside])
+
+
 def to_svg(canvas: Canvas, key: str, axes: Axes | None = None) -> str:
     """The drawing as an SVG element for the page.
 

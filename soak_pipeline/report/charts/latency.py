@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.traffic import Kind, Outcome, Phase
-from soak_pipeline.report.charts.bins import Bins, Floats, bins_for, exact_percentiles, percentiles_by_bin
+from soak_pipeline.report.charts.bins import SAMPLES_PER_BIN, Bins, Floats, bins_for, exact_percentiles, percentiles_by_bin
 from soak_pipeline.report.charts.canvas import (
     FONT_PX,
     MUTED,
@@ -24,6 +24,7 @@ from soak_pipeline.report.charts.canvas import (
     tenant_colour,
     to_svg,
     whole_ticks,
+    x_unit,
     y_title,
 )
 from soak_pipeline.report.charts.chart import Chart, TableRow
@@ -135,7 +136,7 @@ def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
     y_title(axes, "ms")
     _limit(axes, limit_ms, top_ms)
     whole_ticks(axes, x=5, y=4)
-    _x_title(axes, "min")
+    x_unit(axes, "min")
     worst = int(np.nanargmax(part.latency[:, 1]))
     summary = (
         f"Tenant {part.tenant}: p95 between {quantity(float(np.nanmin(part.latency[:, 1])), 'ms')} and "
@@ -150,9 +151,17 @@ def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
         svg=to_svg(canvas, f"latency-{part.tenant}", axes),
         header=("into the soak", "samples", "p50 ms", "p95 ms", "p99 ms", "service p95 ms", "service p99 ms"),
         rows=_rows(part),
-        note=f"Exact percentiles of the calls due in each {duration(part.bins.length_s)}.",
+        note=_bin_note(part),
         emphasis=bool(np.nanmax(part.latency[:, 1]) > limit_ms),
     )
+
+
+def _bin_note(part: _Binned) -> str:
+    words = f"Exact percentiles of the calls due in each {duration(part.bins.length_s)}."
+    fewest = int(part.samples.min())
+    if fewest < SAMPLES_PER_BIN:
+        words += f" From {fewest} calls a point: p99 is close to the largest value."
+    return words
 
 
 def _rows(part: _Binned) -> list[TableRow]:
@@ -187,7 +196,7 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
     y_title(axes, "ms")
     _limit(axes, limit_ms, top_ms)
     whole_ticks(axes, y=4)
-    ticks = [share for share in _CURVE_TICKS if -np.log10(1 - share) <= deepest + 1e-9]
+    ticks = [share for share in _CURVE_TICKS[1:] if -np.log10(1 - share) <= deepest + 1e-9]
     axes.set_xticks([-np.log10(1 - share) for share in ticks], [f"{100 * share:g} %" for share in ticks])
     for place, value, tenant in ends:
         axes.annotate(
@@ -241,9 +250,3 @@ def _limit(axes: Axes, limit_ms: float, top_ms: float) -> None:
         f"p95 limit {number(limit_ms)} ms ↑", (1, 1), (-2, 7), xycoords="axes fraction", textcoords="offset points",
         ha="right", va="bottom", fontsize=FONT_PX, color=MUTED,
     )  # fmt: skip
-
-
-def _x_title(axes: Axes, text: str) -> None:
-    labels = axes.get_xticks()
-    inside = [tick for tick in labels if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]]
-    axes.set_xticks(inside, [f"{tick:g}{' ' + text if tick == inside[-1] else ''}" for tick in inside])

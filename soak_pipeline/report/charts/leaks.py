@@ -9,12 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from soak_pipeline.evidence.telemetry import Series, SeriesKey
 from soak_pipeline.model.series import LEAK_SERIES, PROCESS_START_SERIES
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 from soak_pipeline.report.charts.bins import Floats
-from soak_pipeline.report.charts.canvas import BAD, INK, MUTED, panel, to_svg, whole_ticks, y_title
+from soak_pipeline.report.charts.canvas import (
+    BAD,
+    FONT_PX,
+    GRID,
+    INK,
+    MUTED,
+    Margins,
+    new_canvas,
+    to_svg,
+    whole_ticks,
+    x_unit,
+    y_title,
+)
 from soak_pipeline.report.charts.chart import Chart, TableRow
 from soak_pipeline.report.course import Course
 from soak_pipeline.report.quantities import duration, number, quantity
@@ -25,6 +38,7 @@ PANELS = 24
 """Series that are drawn, the most telling first; the criterion's table has all of them."""
 
 _POINTS = 120
+_HORIZON_TOP, _HORIZON_HEIGHT = 186.0, 34.0
 _SCALES = ((1_024.0**3, "GiB"), (1_024.0**2, "MiB"), (1_024.0, "KiB"))
 _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
@@ -48,8 +62,14 @@ class _Drawn:
         return float(np.ptp(values)) / max(abs(float(np.median(values))), 1.0)
 
 
-def leak_charts(course: Course, criteria: Sequence[CriterionResult]) -> list[Chart]:
-    """A chart per series that moved or that a finding is about, troubled ones first; constant series are left out."""
+def leak_charts(course: Course, criteria: Sequence[CriterionResult], horizon_h: float) -> list[Chart]:
+    """A chart per series that moved or that a finding is about, troubled ones first; constant series are left out.
+
+    Args:
+        course: of the run.
+        criteria: results, for the findings about leaks.
+        horizon_h: how far a trend is followed (hours).
+    """
     if course.soak is None:
         return []
     result = next((result for result in criteria if result.name == LEAK_CRITERION), None)
@@ -66,7 +86,7 @@ def leak_charts(course: Course, criteria: Sequence[CriterionResult]) -> list[Cha
     telling.sort(key=lambda item: (_ORDER[item.finding.verdict] if item.finding else 3, -item.movement, item.subject))
     restarts = _restart_times(course)
     return [
-        _chart(index, item, course.soak.start_s, restarts.get(item.key.owner, ()))
+        _chart(index, item, course.soak.start_s, restarts.get(item.key.owner, ()), horizon_h)
         for index, item in enumerate(telling[:PANELS])
     ]
 
@@ -85,24 +105,25 @@ def _restart_times(course: Course) -> dict[str, tuple[float, ...]]:
     return times
 
 
-def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float]) -> Chart:
+def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], horizon_h: float) -> Chart:
     known = np.isfinite(item.series.values)
     minutes, values = (item.series.times_s[known] - start_s) / 60.0, item.series.values[known]
     scale, unit = _scale(item.key.series, values)
     troubled = item.finding is not None and item.finding.verdict is Verdict.FAIL
-    canvas, axes = panel()
+    canvas = new_canvas(340.0, 226.0)
+    axes = canvas.axes(20.0, 132.0, Margins())
     axes.plot(minutes, values / scale, color=MUTED if troubled else INK, linewidth=1.4)
     trend = _trend(item.finding, minutes, values)
     if trend is not None:
         axes.plot(minutes[[0, -1]], trend / scale, color=BAD if troubled else INK, linewidth=2.0, linestyle=(0, (6, 3)))
     for time_s in restarts:
         axes.axvline((time_s - start_s) / 60.0, color=BAD, linewidth=1.0)
-    spread = max(float(np.ptp(values)) / scale, 1e-9)
-    low = float(values.min()) / scale - 0.15 * spread
-    axes.set_ylim(max(low, 0.0) if values.min() >= 0 else low, float(values.max()) / scale + 0.2 * spread)
+    axes.set_ylim(*_y_range(values / scale))
     axes.set_xlim(float(minutes[0]), max(float(minutes[-1]), float(minutes[0]) + 1e-6))
     whole_ticks(axes, x=5, y=4)
     y_title(axes, unit)
+    x_unit(axes, "min")
+    _draw_horizon(canvas.axes(_HORIZON_TOP, _HORIZON_HEIGHT, Margins()), item.finding, horizon_h)
     key = f"leak-{index}"
     return Chart(
         key=key,
@@ -114,6 +135,37 @@ def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float]) 
         note=_note(item.finding),
         emphasis=_troubled(item),
     )
+
+
+def _y_range(values: Floats) -> tuple[float, float]:
+    """At least a tenth of the level, so that mere noise does not look like a mountain."""
+    low, high = float(values.min()), float(values.max())
+    spread = max(high - low, 0.1 * abs(float(np.median(values))), 1e-9)
+    middle = (low + high) / 2.0
+    bottom = middle - 0.65 * spread
+    return (max(bottom, 0.0) if low >= 0 else bottom), middle + 0.7 * spread
+
+
+def _draw_horizon(axes: Axes, finding: Finding | None, horizon_h: float) -> None:
+    """How much of the headroom the trend takes by the horizon: a bar from 0 to the headroom, the interval across it."""
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_axis_off()
+    if finding is None or finding.observed is None or not finding.limit:
+        return
+    low, high = finding.interval or (None, None)
+
+    def place(value: float | None) -> float:
+        return min(max((value or 0.0) / finding.limit, 0.0), 1.0) if finding.limit else 0.0
+
+    colour = BAD if finding.verdict is Verdict.FAIL else INK
+    axes.broken_barh([(0, 1)], (0.0, 0.22), color=GRID, linewidth=0)
+    axes.broken_barh([(0, place(finding.observed))], (0.0, 0.22), color=colour, linewidth=0)
+    axes.plot([place(low), place(high)], [0.11, 0.11], color=MUTED, linewidth=2.0, solid_capstyle="butt")
+    words = f"in {number(horizon_h)} h {quantity(finding.observed, finding.unit)} of {quantity(finding.limit, finding.unit)}"
+    axes.annotate(
+        words, (0, 0.3), (0, 3), textcoords="offset points", fontsize=FONT_PX, color=colour if colour == BAD else MUTED,
+    )  # fmt: skip
 
 
 def _scale(series: str, values: Floats) -> tuple[float, str]:
@@ -154,12 +206,7 @@ def _summary(item: _Drawn, values: Floats, unit: str, scale: float) -> str:
 def _note(finding: Finding | None) -> str:
     if finding is None:
         return "Not judged in this profile."
-    if finding.observed is None:
-        return one_line(finding.why)
-    return (
-        f"{finding.verdict}: {quantity(finding.observed, finding.unit)} by the horizon, "
-        f"limit {quantity(finding.limit, finding.unit)}."
-    )
+    return one_line(finding.why) if finding.verdict is not Verdict.PASS else ""
 
 
 def _rows(minutes: Floats, values: Floats) -> list[TableRow]:

@@ -22,7 +22,6 @@ from soak_pipeline.report.charts.canvas import (
     GRID,
     INK,
     MUTED,
-    WARN,
     Canvas,
     Margins,
     new_canvas,
@@ -36,14 +35,12 @@ from soak_pipeline.report.course import Course, Stretch
 from soak_pipeline.report.quantities import duration, number
 
 Rates = Mapping[str, NDArray[np.float64]]
-PHASE_COLOURS: Mapping[str, str] = {
-    Phase.WARMUP: GRID,
-    Phase.BASELINE: ACCENT,
-    Phase.BURST: WARN,
-    Phase.FANOUT: MUTED,
-    Phase.SOAK: INK,
-    "drain": GRID,
+PHASE_STYLES: Mapping[str, tuple[str, float]] = {
+    Phase.WARMUP: (GRID, 1.0),
+    "drain": (GRID, 1.0),
+    Phase.BASELINE: (ACCENT, 0.35),
 }
+"""Colour and opacity by phase; every other phase is load that is judged, in full colour."""
 _EVENTS_DRAWN = 12
 
 
@@ -102,34 +99,28 @@ def _draw_phases(axes: Axes, course: Course, begin_s: float, canvas: Canvas) -> 
     axes.set_ylim(0, 1)
     axes.set_yticks([])
     axes.spines["bottom"].set_visible(False)
-    scale = canvas.width / max(axes.get_xlim()[1], 1e-9)
-    drawn_until: dict[str, float] = {}
+    scale = (canvas.width - 58.0) / max(axes.get_xlim()[1], 1e-9)
     for stretch in course.stretches:
         start, length = (stretch.start_s - begin_s) / 60.0, (stretch.end_s - stretch.start_s) / 60.0
-        axes.broken_barh([(start, length)], (0.0, 0.42), color=PHASE_COLOURS.get(stretch.phase, MUTED), linewidth=0)
-    for phase, start, end in _runs(course.stretches):
-        at = (start - begin_s) / 60.0
-        words = len(phase) * FONT_PX * 0.62
-        fits = (end - start) / 60.0 * scale >= words or at * scale >= drawn_until.get("text", -1.0)
-        if fits and at * scale >= drawn_until.get("text", -1.0):
-            axes.annotate(phase, (at, 0.42), (0, 4), textcoords="offset points", fontsize=FONT_PX, color=MUTED)
-            drawn_until["text"] = at * scale + words + 6.0
+        colour, alpha = PHASE_STYLES.get(stretch.phase, (ACCENT, 1.0))
+        axes.broken_barh([(start, length)], (0.0, 0.42), color=colour, alpha=alpha, linewidth=0)
+    free_px = -1.0
+    for words, start_s in _headings(course.stretches):
+        at = (start_s - begin_s) / 60.0
+        if at * scale >= free_px:
+            axes.annotate(words, (at, 0.42), (0, 4), textcoords="offset points", fontsize=FONT_PX, color=MUTED)
+            free_px = at * scale + len(words) * FONT_PX * 0.6 + 6.0
     for event in course.events[:_EVENTS_DRAWN]:
         at = (event.time_s - begin_s) / 60.0
         axes.plot([at], [0.21], marker="v" if event.trouble else "|", color=BAD if event.trouble else INK, markersize=7)
 
 
-def _runs(stretches: tuple[Stretch, ...]) -> list[tuple[str, float, float]]:
-    """Stretches that alternate (the windows of the fairness pairs) as one run of words."""
-    runs: list[tuple[str, float, float]] = []
-    names = {Phase.BASELINE.value: "baseline / burst", Phase.BURST.value: "baseline / burst", "warmup": "warm-up"}
+def _headings(stretches: tuple[Stretch, ...]) -> list[tuple[str, float]]:
+    """What to write above the phases: each session once, where it begins."""
+    starts: dict[str, float] = {}
     for stretch in stretches:
-        name = names.get(stretch.phase, stretch.phase)
-        if runs and runs[-1][0] == name:
-            runs[-1] = (name, runs[-1][1], stretch.end_s)
-        else:
-            runs.append((name, stretch.start_s, stretch.end_s))
-    return runs
+        starts.setdefault(stretch.session or stretch.phase, stretch.start_s)
+    return [("fan-out" if name == Phase.FANOUT else name.replace("fairness-", "fairness "), at) for name, at in starts.items()]
 
 
 def _draw_rates(axes: Axes, course: Course, bins: Bins, rates: Rates, begin_s: float) -> None:
