@@ -140,12 +140,12 @@ def resolve(target: Target, environment: Mapping[str, str]) -> ResolvedTarget:
     )
 
 
-def refuse_unless_load_allowed(resolved: ResolvedTarget, *, confirm_production: bool = False) -> None:
+def refuse_unless_load_allowed(resolved: ResolvedTarget, *, production_confirmed_as: str = "") -> None:
     """Stands between the plan and the first request.
 
     Args:
         resolved: where load would go.
-        confirm_production: the operator's second, explicit confirmation; wanted for a production target only.
+        production_confirmed_as: the target's name, typed again by the operator; wanted for a production target only.
 
     Raises:
         LoadRefused: with every reason.
@@ -154,8 +154,10 @@ def refuse_unless_load_allowed(resolved: ResolvedTarget, *, confirm_production: 
     problems = []
     if target.allow_load is not True:
         problems.append("allow_load is not true; set `allow_load: true` in the target file if load may be sent there")
-    if target.production and not confirm_production:
-        problems.append("it is a production target; confirm that load may be sent there by --confirm-production")
+    if target.production and production_confirmed_as != target.name:
+        problems.append(
+            f"it is a production target; confirm with its name, {target.name!r}, that load may be sent there"
+        )
     if resolved.host not in allowed_hosts(target):
         problems.append(
             f"the gateway's host {resolved.host!r} is not one that the file names"

@@ -6,6 +6,7 @@ with its reason, so that the criterion it belongs to is known to be inconclusive
 
 from __future__ import annotations
 
+import resource
 import time
 from email.utils import parsedate_to_datetime
 
@@ -29,6 +30,8 @@ _EXPECTED_TABLES = {
     "identity_graph": "graph_nodes",
 }
 _CLOCK_SAMPLES = 5
+_DATE_RESOLUTION_S = 2.0
+_OTHER_OPEN_FILES = 200
 
 
 def preflight(
@@ -38,28 +41,18 @@ def preflight(
 
     Args:
         resolved: the target.
-        plan: of the run; a secret of its tenants is never sent.
+        plan: how many connections its load needs is held against this machine's limit.
         transport: for tests.
 
     Returns:
         The capabilities, and the platform's clock minus ours (seconds), None when it shows no clock.
 
     Raises:
-        BadInput: the gateway cannot be reached or refuses the operator; nothing has been sent but these calls.
+        BadInput: the gateway cannot be reached or refuses the operator, or this machine allows too few open files.
     """
-    subject = f"target {plan.target.name}"
+    _require_open_files(plan)
+    require_reachable(resolved, transport=transport)
     with Gateway(resolved, transport=transport) as gateway:
-        try:
-            # Any path would do to reach it, and this one needs no credential.
-            gateway.send("GET", "/health")
-            gateway.login(resolved.admin_email, resolved.admin_password)
-        except GatewayUnreachable as failure:
-            raise BadInput(subject, [str(failure)]) from None
-        except GatewayRefused as refusal:
-            variables = f"{plan.target.admin_email_env} and {plan.target.admin_password_env}"
-            raise BadInput(
-                subject, [f"the operator's sign-in was refused ({refusal.status}); check {variables}"]
-            ) from None
         capabilities = [
             Capability(name="gateway", available=True),
             Capability(name="operator_credentials", available=True),
@@ -71,13 +64,49 @@ def preflight(
         return tuple(capabilities), clock_skew_s(resolved, gateway)
 
 
+def require_reachable(resolved: ResolvedTarget, *, transport: httpx.BaseTransport | None = None) -> None:
+    """Makes sure that the gateway answers and accepts the operator.
+
+    Raises:
+        BadInput: it does not; nothing has been sent but a look at `/health` and a sign-in.
+    """
+    target = resolved.target
+    subject = f"target {target.name}"
+    with Gateway(resolved, transport=transport) as gateway:
+        try:
+            gateway.send("GET", "/health")
+            gateway.login(resolved.admin_email, resolved.admin_password)
+        except GatewayUnreachable as failure:
+            raise BadInput(subject, [str(failure)]) from None
+        except GatewayRefused as refusal:
+            variables = f"{target.admin_email_env} and {target.admin_password_env}"
+            raise BadInput(
+                subject, [f"the operator's sign-in was refused ({refusal.status}); check {variables}"]
+            ) from None
+
+
+def _require_open_files(plan: Plan) -> None:
+    """Every virtual user keeps a connection; a process may raise its own limit up to the hard one."""
+    users = max(plan.profile.users, plan.profile.fairness.noisy_users_burst + 4 * plan.profile.fairness.quiet_users)
+    needed = -(-users // plan.profile.load_workers) + _OTHER_OPEN_FILES
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        problem = f"a load worker needs {needed:,} open files, the hard limit is {limit:,}; raise it with `ulimit -Hn`"
+        raise BadInput(f"profile {plan.profile.name}", [problem])
+
+
 def clock_skew_s(resolved: ResolvedTarget, gateway: Gateway) -> float | None:
     """The platform's clock minus ours (seconds): the larger, by size, of the gateway's and the audit database's.
 
-    The gateway's `Date` has whole seconds, so its part is good to about a second; the database's to milliseconds.
+    The database's is good to milliseconds. The gateway's `Date` has whole seconds and may be renewed late, so it counts
+    only where it differs from the database's by more than that.
     """
-    skews = [skew for skew in (_gateway_skew_s(gateway), _database_skew_s(resolved)) if skew is not None]
-    return max(skews, key=abs, default=None)
+    by_gateway, by_database = _gateway_skew_s(gateway), _database_skew_s(resolved)
+    if by_gateway is None or by_database is None:
+        return by_database if by_gateway is None else by_gateway
+    if abs(by_gateway - by_database) <= _DATE_RESOLUTION_S:
+        return by_database
+    return max(by_gateway, by_database, key=abs)
 
 
 def _gateway_skew_s(gateway: Gateway) -> float | None:

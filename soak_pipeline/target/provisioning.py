@@ -70,13 +70,8 @@ def provision(
     with Gateway(resolved, connections=CALLS_AT_ONCE, transport=transport) as gateway:
         _at_once(lambda tenant: _open_tenant(gateway, plan, tenant), plan.tenants)
         agents = _ensure_agents(gateway, plan)
-        wanted = [
-            (tenant.tenant_id, agent_id, tool)
-            for tenant in plan.tenants
-            for agent_id in agents[tenant.name].values()
-            for tool in TOOLS
-        ]
-        _at_once(lambda permission: accounts.grant(gateway, *permission), wanted)
+        holders = [(tenant.tenant_id, agent_id) for tenant in plan.tenants for agent_id in agents[tenant.name].values()]
+        _at_once(lambda holder: _ensure_permissions(gateway, *holder), holders)
     return tuple(_provisioned(plan, tenant, agents[tenant.name]) for tenant in plan.tenants)
 
 
@@ -127,6 +122,14 @@ def _ensure_agents(gateway: Gateway, plan: Plan) -> dict[str, dict[str, str]]:
         tenant.name: {name: existing[tenant.name][name] for name in agent_names(plan, tenant).all()}
         for tenant in plan.tenants
     }
+
+
+def _ensure_permissions(gateway: Gateway, tenant_id: str, agent_id: str) -> None:
+    """Allows an agent every tool of the load; what it has been allowed before costs no call."""
+    rules = accounts.permissions(gateway, tenant_id, agent_id)
+    for tool in TOOLS:
+        if rules.get(tool, ("", ""))[1] != accounts.ALLOW:
+            accounts.grant(gateway, tenant_id, agent_id, tool)
 
 
 def _provisioned(plan: Plan, tenant: TenantPlan, ids: dict[str, str]) -> ProvisionedTenant:

@@ -73,6 +73,9 @@ class PageSource:
             if (series := _PROCESS_SERIES.get(sample.name))
         ]
         readings += self._latencies(samples)
+        retries = _total(samples, _RETRIES)
+        if retries is not None:
+            readings.append(Reading(Source.PLATFORM, self._page.owner, "retries_total", retries))
         share = self._retries.since_last(samples)
         if share is not None:
             readings.append(Reading(Source.PLATFORM, self._page.owner, "retries_per_request", share))
@@ -103,7 +106,7 @@ class PageSource:
 
 
 class _RetryShare:
-    """Retries per request between two reads of a page that counts both; of retries alone, per read."""
+    """Retries per request between two reads of a page that counts both."""
 
     def __init__(self) -> None:
         self._retries: float | None = None
