@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -102,6 +101,9 @@ PROBE_MIX: Mapping[Kind, float] = {Kind.ALLOWED: 1.0}
 """The mix of the quiet tenants while fairness is measured: executed calls only, so that every request is a sample."""
 
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
 def request_id_of(seed: int, session: str, user: int, sequence: int) -> str:
     """The request id of one request: a version-4 shaped UUID derived from its place in the schedule.
 
@@ -113,5 +115,6 @@ def request_id_of(seed: int, session: str, user: int, sequence: int) -> str:
         user: index of the virtual user in the session.
         sequence: number of the request within the user, from 0.
     """
-    digest = hashlib.blake2b(f"{seed}/{session}/{user}/{sequence}".encode(), digest_size=16).digest()
-    return str(uuid.UUID(bytes=digest, version=4))
+    digits = hashlib.blake2b(f"{seed}/{session}/{user}/{sequence}".encode(), digest_size=16).hexdigest()
+    # Formatted by hand: half the time of uuid.UUID, for every request that is sent and for every row that is matched.
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"

@@ -1,0 +1,265 @@
+"""`python -m soak_pipeline.load.worker SPEC INDEX PORT`: a Locust worker that carries virtual users.
+
+Owns the way from Locust's users to ours. Locust decides how many users of which tenant live in this process; the
+master numbers them, so the schedule of user 17 of tenant B is the same wherever it lives. Locust's own statistics and
+percentiles are not used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+# Locust patches the process when it is imported: before anything that uses sockets or threads.
+from locust import User
+from locust import runners as locust_runners
+from locust.env import Environment
+
+import gevent  # isort: skip
+from gevent.event import AsyncResult, Event  # isort: skip
+
+from soak_pipeline.load import messages
+from soak_pipeline.load.operations import Catalogue
+from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, FLUSH_EVERY_S, LoadProcess
+from soak_pipeline.load.runtime import LeaseLost
+from soak_pipeline.load.schedule import UserSchedule, user_indices
+from soak_pipeline.load.spec import LoadSpec, read_spec
+from soak_pipeline.load.virtual_user import VirtualUser
+from soak_pipeline.model.credentials import tenant_password
+from soak_pipeline.model.stage_outputs import ProvisionedTenant
+
+MASTER_HOST = "127.0.0.1"
+DRAIN_SLACK_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class SoakUser(User):
+    """A user as Locust sees it: one task that follows a whole schedule.
+
+    Attributes:
+        worker, tenant: set by the subclass that `user_classes` makes for each tenant.
+    """
+
+    abstract = True
+    worker: ClassVar[LoadWorker | None] = None
+    tenant: ClassVar[ProvisionedTenant | None] = None
+
+    def follow_schedule(self) -> None:
+        """Everything this user ever does."""
+        if self.worker is not None and self.tenant is not None:
+            self.worker.drive(self.tenant)
+
+    tasks = [follow_schedule]
+
+
+def user_classes(spec: LoadSpec, worker: LoadWorker | None) -> list[type[User]]:
+    """One Locust user class per tenant, with the exact number of its users; on the master without a worker."""
+    tenants = {tenant.name: tenant for tenant in spec.provisioned.tenants}
+    return [
+        type(
+            f"Tenant{name}",
+            (SoakUser,),
+            {"abstract": False, "fixed_count": count, "worker": worker, "tenant": tenants[name]},
+        )
+        for name, count in spec.session.users.items()
+        if count
+    ]
+
+
+def quieten_locust() -> None:
+    """Leaves liveness to the supervisor, which sees a dead process at once.
+
+    Locust would call a worker missing after three late heartbeats and start its users again elsewhere in mid-session,
+    and it judges heartbeats of the master by the wall clock, which may be stepped.
+    """
+    locust_runners.HEARTBEAT_LIVENESS = 1_000_000_000
+    locust_runners.MASTER_HEARTBEAT_TIMEOUT = 1_000_000_000
+    locust_runners.WORKER_LOG_REPORT_INTERVAL = -1
+
+
+class LoadWorker:
+    """One load worker process.
+
+    Args:
+        spec: the session.
+        index: of this worker.
+        operator_password: from which the tenants' passwords follow.
+        port: of the Locust master.
+    """
+
+    def __init__(self, spec: LoadSpec, index: int, operator_password: str, port: int) -> None:
+        self._spec = spec
+        self._index = index
+        self._passwords = {
+            tenant.name: tenant_password(operator_password, spec.plan.run_id, tenant.name)
+            for tenant in spec.provisioned.tenants
+        }
+        self._users: list[tuple[str, VirtualUser]] = []
+        self._logged_in = 0
+        self._followed = 0
+        self._over = Event()
+        self._zero = Event()
+        self._tickets = itertools.count()
+        self._waiting: dict[int, AsyncResult] = {}
+        self._process = LoadProcess(spec, index, due_unsent=self._due_unsent, begun=self._begun)
+        self._runtime = self._process.runtime
+        self._first_index = {name: indices.start for name, indices in user_indices(spec.session).items()}
+        self._catalogues = self._make_catalogues()
+        environment = Environment(user_classes=user_classes(spec, self), stop_timeout=0)
+        self._process.start()
+        self._runner = environment.create_worker_runner(MASTER_HOST, port)
+        self._runner.register_message(messages.INDEX, self._on_index)
+        self._runner.register_message(messages.ZERO, self._on_zero)
+        gevent.spawn(self._report_every_second)
+
+    def run(self) -> int:
+        """Works until the master says that the session is over.
+
+        Returns:
+            The exit code.
+        """
+        self._runner.greenlet.join()
+        if not self._over.is_set():
+            self._process.end(EXIT_FAILED)
+        return EXIT_FINISHED
+
+    def drive(self, tenant: ProvisionedTenant) -> None:
+        """The life of one virtual user, from its index to the end of the session."""
+        try:
+            self._drive(tenant)
+        except LeaseLost:
+            return
+        except gevent.GreenletExit:
+            raise
+        except Exception as error:
+            logger.exception("a virtual user of tenant %s crashed", tenant.name)
+            self._process.fail(f"a virtual user of tenant {tenant.name} crashed: {type(error).__name__}")
+        self._over.wait()
+
+    def _drive(self, tenant: ProvisionedTenant) -> None:
+        index = self._index_for(tenant.name)
+        if index < 0:
+            return
+        user = self._make_user(tenant, index)
+        if not user.log_in():
+            refused = "was refused" if user.account.refused else "got no answer that holds a token"
+            self._process.fail(f"the login of a user of tenant {tenant.name} ({tenant.user_email}) {refused}")
+            return
+        self._users.append((tenant.name, user))
+        self._logged_in += 1
+        self._zero.wait()
+        zero_s = self._runtime.zero_s
+        if zero_s is None:
+            return
+        user.rest_until(zero_s)
+        user.follow(zero_s, zero_s + self._spec.session.duration_s)
+        self._followed += 1
+
+    def _make_user(self, tenant: ProvisionedTenant, index: int) -> VirtualUser:
+        spec = self._spec
+        schedule = UserSchedule(
+            seed=spec.plan.seed,
+            session=spec.session,
+            tenant=tenant.name,
+            index=index,
+            agents=spec.plan.profile.agents_per_tenant,
+        )
+        return VirtualUser(
+            self._runtime,
+            tenant,
+            self._passwords[tenant.name],
+            user=self._first_index[tenant.name] + index,
+            refresh_place=(index + 0.5) / spec.session.users[tenant.name],
+            catalogue=self._catalogues[tenant.name],
+            schedule=schedule,
+        )
+
+    def _make_catalogues(self) -> dict[str, Catalogue]:
+        tenants = self._spec.provisioned.tenants
+        path = self._spec.plan.target.execute_path
+        return {
+            tenant.name: Catalogue(self._runtime.authority, path, tenant, other_tenant_id=tenants[number - 1].tenant_id)
+            for number, tenant in enumerate(tenants)
+        }
+
+    def _index_for(self, tenant: str) -> int:
+        ticket = next(self._tickets)
+        answer = self._waiting[ticket] = AsyncResult()
+        wanted: messages.IndexWanted = {"tenant": tenant, "ticket": ticket}
+        self._runner.send_message(messages.INDEX_WANTED, {**wanted})
+        return int(answer.get())
+
+    def _on_index(self, environment: Environment, msg: Any, **_: Any) -> None:
+        answer: messages.Index = messages.content(msg)
+        self._waiting.pop(answer["ticket"]).set(answer["index"])
+
+    def _on_zero(self, environment: Environment, msg: Any, **_: Any) -> None:
+        zero: messages.Zero = messages.content(msg)
+        self._runtime.set_zero(zero["zero_us"])
+        self._zero.set()
+        gevent.spawn(self._finish_at_the_end)
+
+    def _finish_at_the_end(self) -> None:
+        zero_s = self._runtime.zero_s or 0.0
+        end_s = zero_s + self._spec.session.duration_s
+        gevent.sleep(max(0.0, end_s - time.monotonic()))
+        give_up_s = end_s + self._runtime.timeout_s + DRAIN_SLACK_S
+        while self._followed < len(self._users) and time.monotonic() < give_up_s:
+            gevent.sleep(0.05)
+        if self._followed < len(self._users):
+            self._process.fail(f"{len(self._users) - self._followed} users did not end with the session")
+        self._process.finish()
+        self._over.set()
+        self._report()
+
+    def _report_every_second(self) -> None:
+        while not self._over.is_set():
+            self._report()
+            gevent.sleep(FLUSH_EVERY_S)
+
+    def _report(self) -> None:
+        report: messages.Report = {
+            "worker": self._index,
+            "users": self._logged_in,
+            "outcomes": {outcome.value: count for outcome, count in self._runtime.outcomes.items() if count},
+            "latency_us": self._runtime.take_latencies(),
+            "failure": self._process.failure,
+            "finished": self._over.is_set(),
+        }
+        self._runner.send_message(messages.REPORT, {**report})
+
+    def _due_unsent(self) -> dict[str, int]:
+        zero_s = self._runtime.zero_s
+        counts = dict.fromkeys(self._spec.session.users, 0)
+        if zero_s is not None:
+            now_s = min(time.monotonic(), zero_s + self._spec.session.duration_s)
+            for tenant, user in self._users:
+                counts[tenant] += user.due_unsent(zero_s, now_s)
+        return counts
+
+    def _begun(self) -> dict[str, int]:
+        counts = dict.fromkeys(self._spec.session.users, 0)
+        for tenant, user in self._users:
+            counts[tenant] += user.begun
+        return counts
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one worker; the exit code says how it ended."""
+    spec_path, index, port = arguments
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(levelname)s %(message)s")
+    quieten_locust()
+    spec = read_spec(Path(spec_path))
+    password = os.environ[spec.plan.target.admin_password_env]
+    return LoadWorker(spec, int(index), password, int(port)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
