@@ -112,7 +112,8 @@ def _as_table(report: dict[str, object]) -> str:
             ports = ",".join(str(port) for port in item["ports"]) or "-"
             megabytes = item["rss_bytes"] / 2**20
             lines.append(
-                f"{item['name']:<12} {item['pid']:>8} {state:<5} {ports:<6} {megabytes:7.1f} MiB {item['restarts']:>3} restarts"
+                f"{item['name']:<12} {item['pid']:>8} {state:<5} {ports:<6} {megabytes:7.1f} MiB,"
+                f" restarts: {item['restarts']}"
             )
     return "\n".join(lines)
 

@@ -21,6 +21,9 @@ DATABASE_NAMES: dict[Database, str] = {
     "graph": "acp_identity_graph",
 }
 
+#: scrypt's cost parameter N. Cheap on purpose, so that a thousand logins in a ramp do not dominate the machine.
+PASSWORD_COST = 1024
+
 DEFAULT_TENANT_ID = "00000000-0000-0000-0000-000000000001"
 
 
@@ -74,8 +77,7 @@ class Settings:
     service_time_seed: int = 20_260_731
 
     token_ttl_s: int = 900
-    #: scrypt's cost parameter N. Cheap on purpose, so that a thousand logins in a ramp do not dominate the machine.
-    password_cost: int = 1024
+    password_cost: int = PASSWORD_COST
 
     #: Executions that stay in the outbox at least this long before they are billed.
     outbox_grace_s: float = 30.0

@@ -29,7 +29,7 @@ class StateError(RuntimeError):
 
 @dataclass(slots=True)
 class ProcessRecord:
-    """One process of the stack. `started_at` is unix seconds, as the kernel tells it; with the pid it names the process."""
+    """One process of the stack. `started_at` is unix seconds by the kernel; with the pid it names the process."""
 
     name: str
     pid: int
@@ -109,7 +109,7 @@ class StateDirectory:
 
     @contextlib.contextmanager
     def locked(self, name: str, wait_s: float) -> Iterator[None]:
-        """Hold one of the directory's locks; StateError when another process holds it for longer than `wait_s` seconds."""
+        """Hold one of the directory's locks; StateError when another holds it for longer than `wait_s` seconds."""
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + wait_s
         try:

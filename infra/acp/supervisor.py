@@ -23,17 +23,17 @@ import psycopg
 from infra.acp import processes
 from infra.acp.embedded import postgres, redis
 from infra.acp.gateway.passwords import hash_password
-from infra.acp.settings import DEFAULT_TENANT_ID, Settings
+from infra.acp.settings import DEFAULT_TENANT_ID, PASSWORD_COST
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, connection_environment, dsn_of
 
 logger = logging.getLogger(__name__)
 
 SUPERVISOR_LOCK = "supervisor.lock"
 WORKER_ROLES = ("audit", "usage", "flight", "sealer", "graph")
-#: Nice levels: the gateway and Redis are on the way of every request, the others are not.
+#: Nice levels: the gateway and Redis are on the way of every request, the others are not. Only root may go below 0.
 NICE = {
-    "gateway": 0,
-    "redis": 0,
+    "gateway": -5,
+    "redis": -5,
     "postgres": 3,
     "metrics": 12,
     "audit": 5,
@@ -285,18 +285,18 @@ class Supervisor:
     def _seed_admin(self) -> None:
         """Make sure that the default tenant and its owner exist, with the password that `env` prints."""
         email, password = self._record.admin_email, self._secret["admin_password"]
-        cost = Settings.__dataclass_fields__["password_cost"].default
         with psycopg.connect(self._connections["ACP_IDENTITY_DSN"]) as connection:
             connection.execute(
                 "INSERT INTO tenants (tenant_id, org_id, name, tier, rpm_limit, requests_per_second, burst)"
-                " VALUES (%(tenant)s, %(tenant)s, 'platform', 'enterprise', 1000000, 5000, 10000) ON CONFLICT DO NOTHING",
+                " VALUES (%(tenant)s, %(tenant)s, 'platform', 'enterprise', 1000000, 5000, 10000)"
+                " ON CONFLICT DO NOTHING",
                 {"tenant": DEFAULT_TENANT_ID},
             )
             connection.execute(
                 "INSERT INTO users (org_id, tenant_id, email, full_name, password_hash, role)"
                 " VALUES (%(tenant)s, %(tenant)s, %(email)s, 'Administrator', %(hash)s, 'OWNER')"
                 " ON CONFLICT (email) DO UPDATE SET password_hash = excluded.password_hash, is_active = true",
-                {"tenant": DEFAULT_TENANT_ID, "email": email.lower(), "hash": hash_password(password, int(cost))},
+                {"tenant": DEFAULT_TENANT_ID, "email": email.lower(), "hash": hash_password(password, PASSWORD_COST)},
             )
 
     def _write_phase(self, phase: str) -> None:

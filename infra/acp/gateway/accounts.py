@@ -16,6 +16,7 @@ from infra.acp.gateway import admission, passwords, roles
 from infra.acp.gateway.directory import AlreadyExists, Row
 from infra.acp.gateway.http import Refusal, Request, Response, bare, encode_json, enveloped, parse_uuid
 from infra.acp.gateway.journal import append
+from infra.acp.gateway.redis_link import Command
 from infra.acp.gateway.services import Services
 from infra.acp.gateway.tokens import Principal
 
@@ -129,7 +130,7 @@ async def agent_login(services: Services, request: Request) -> Response:
 
 
 async def register(services: Services, request: Request) -> Response:
-    """POST /auth/register: a new tenant and its owner. A taken address is not told apart from a new one that must confirm."""
+    """POST /auth/register: a new tenant and its owner. The answer to a taken address does not say that it is taken."""
     body = request.json_as(Registration)
     email = body.email.strip().lower()
     if await services.directory.user_by_email(email) is not None:
@@ -194,6 +195,7 @@ async def me(services: Services, request: Request) -> Response:
 
 async def change_tenant(services: Services, request: Request) -> Response:
     """POST /auth/tenants: create or change a tenant, for the administrators of the platform."""
+    _require_provisioning(services)
     _require_platform_admin(request.caller)
     body = request.json_as(TenantChange)
     tenant_id = parse_uuid(body.tenant_id, "tenant_id")
@@ -233,6 +235,8 @@ async def show_tenant(services: Services, request: Request) -> Response:
 async def create_user(services: Services, request: Request) -> Response:
     """POST /auth/users: a user of the caller's own tenant, or of any for the administrators of the platform."""
     body = request.json_as(NewUser)
+    if body.tenant_id not in (None, request.caller.tenant_id):
+        _require_provisioning(services)
     tenant_id = parse_uuid(body.tenant_id, "tenant_id", status=400) if body.tenant_id else request.tenant_id
     _require_own_tenant(request.caller, tenant_id)
     if body.org_id is not None and parse_uuid(body.org_id, "org_id", status=400) != tenant_id:
@@ -304,6 +308,11 @@ def _limits_of(tenant: Row) -> Row:
     return {name: tenant[name] for name in names}
 
 
+def _require_provisioning(services: Services) -> None:
+    if services.switches.provisioning == "register_only":
+        raise Refusal(403, "Forbidden", detail="this deployment creates tenants by registration only")
+
+
 def _require_platform_admin(caller: Principal) -> None:
     if not roles.is_platform_admin(caller):
         raise Refusal(403, "Forbidden", detail="only an owner of the default tenant may change tenants")
@@ -314,7 +323,7 @@ def _require_own_tenant(caller: Principal, tenant_id: str) -> None:
         raise Refusal(403, "Tenant mismatch detected")
 
 
-def _login_event(request: Request, principal: Principal, action: str) -> admission.Command:
+def _login_event(request: Request, principal: Principal, action: str) -> Command:
     event = events.AuditEvent(
         tenant_id=principal.tenant_id,
         org_id=principal.org_id,

@@ -1,8 +1,8 @@
 """Admission of authenticated requests: token known, tenant's limits, kill switch; one Redis script per request.
 
-Owns the script, the names of the Redis keys behind it and the writing of a tenant's limits there. The answer carries the
-version of the tenant's state, by which every worker process sees at once that what it remembers of the tenant (limits,
-agents, permissions) is out of date.
+Owns the script, the names of the Redis keys behind it and the writing of a tenant's limits there. The answer carries
+the version of the tenant's state, by which every worker process sees at once that what it remembers of the tenant
+(limits, agents, permissions) is out of date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from infra.acp.gateway.tokens import Principal
 
 #: Admits one authenticated request or says why not, in one atomic step.
 #: ARGV: tenant id, token key, day (YYYY-MM-DD), month (YYYY-MM).
-#: Returns: {outcome, version of the tenant's state, 1 when the kill switch is engaged, seconds until a retry may succeed}.
+#: Returns: {outcome, version of the tenant's state, 1 when the kill switch is engaged, seconds until a retry may help}.
 #: Outcomes: ok; token (unknown, expired or revoked); load (Redis does not know the tenant's limits);
 #: rpm, rps, daily, monthly (the limit that is used up).
 ADMIT = """
@@ -58,7 +58,8 @@ redis.call('HSET', gate, 'rpm_tokens', tostring(rpm_tokens), 'rps_tokens', tostr
            'refilled_at', string.format('%.6f', now))
 
 if outcome == 'ok' then
-    local daily_key, monthly_key = 'acp:quota:daily:' .. tenant .. ':' .. day, 'acp:quota:monthly:' .. tenant .. ':' .. month
+    local daily_key = 'acp:quota:daily:' .. tenant .. ':' .. day
+    local monthly_key = 'acp:quota:monthly:' .. tenant .. ':' .. month
     local used_today, used_this_month = redis.call('INCR', daily_key), redis.call('INCR', monthly_key)
     if used_today == 1 then redis.call('EXPIRE', daily_key, 172800) end
     if used_this_month == 1 then redis.call('EXPIRE', monthly_key, 5356800) end

@@ -35,12 +35,12 @@ from infra.acp.gateway.routes import Access, Route, Router, routes
 from infra.acp.gateway.services import Services
 from infra.acp.gateway.status import RecentLatency, Status
 from infra.acp.gateway.tokens import InvalidToken, Principal
+from infra.acp.switches import CLOSED_WHEN_STRICT
 
 logger = logging.getLogger(__name__)
 
 _AUTHENTICATE = ((b"www-authenticate", b'Bearer realm="aegis"'),)
 _RETRY_LATER = ((b"retry-after", b"5"),)
-_LIMIT_TYPES = {"rpm": "rpm", "rps": "rps", "daily": "daily", "monthly": "monthly"}
 
 
 class Gateway:
@@ -144,9 +144,14 @@ class Gateway:
             raise _unauthorized("revoked")
         request.principal, request.admission = caller, admission
         roles.require(caller, route.role)
+        self._refuse_closed(route)
         if admission.outcome != "ok":
             await self._refuse_limited(request, admission.outcome, admission.retry_after_s)
         await self._choose_tenant(request, route)
+
+    def _refuse_closed(self, route: Route) -> None:
+        if self._services.switches.rbac_strict == "on" and (route.method, route.template) in CLOSED_WHEN_STRICT:
+            raise Refusal(403, "Forbidden", detail="no role may do this in this deployment")
 
     def _authenticate(self, request: Request) -> Principal:
         token = _bearer(request)
@@ -159,7 +164,7 @@ class Gateway:
 
     async def _refuse_limited(self, request: Request, limit: str, retry_after_s: float) -> None:
         retry_s = max(1, min(86_400, int(retry_after_s + 0.999)))
-        metrics.RATE_LIMITED.labels(self._metrics.label(request.caller.tenant_id), _LIMIT_TYPES[limit]).inc()
+        metrics.RATE_LIMITED.labels(self._metrics.label(request.caller.tenant_id), limit).inc()
         reason = f"limit {limit} of the tenant is used up"
         await self._services.journal.commit(
             audit_event(request, action="rate_limited", decision="deny", tool=None, reason=reason)

@@ -27,12 +27,12 @@ from infra.acp.gateway.services import Services
 from infra.acp.gateway.verify import Verifiers
 
 COLUMNS = (
-    "id::text, tenant_id::text, agent_id::text, action, tool, decision, reason, metadata_json::text, request_id, event_hash,"
-    ' prev_hash, chain_sequence, "timestamp"'
+    "id::text, tenant_id::text, agent_id::text, action, tool, decision, reason, metadata_json::text, request_id,"
+    ' event_hash, prev_hash, chain_sequence, "timestamp"'
 )
 EXPORT_COLUMNS = (
-    'id::text, tenant_id::text, agent_id::text, "timestamp", action, tool, decision, reason, request_id, event_hash, prev_hash,'
-    " hash_version, chain_shard, chain_sequence, billing_status, metadata_json::text"
+    'id::text, tenant_id::text, agent_id::text, "timestamp", action, tool, decision, reason, request_id, event_hash,'
+    " prev_hash, hash_version, chain_shard, chain_sequence, billing_status, metadata_json::text"
 )
 EXPORT_CHUNK_ROWS = 500
 #: Totals of searches within a span of time are counted up to here.
@@ -115,7 +115,8 @@ class AuditReads:
         """GET /audit/export: NDJSON, newest first, or in the order of the chain with `after_sequence`."""
         limit = request.integer("limit", 10_000, 1, 100_000)
         after = request.query.get("after_sequence")
-        conditions, values = ["tenant_id = $1"], [request.tenant_id]
+        conditions = ["tenant_id = $1"]
+        values: list[Any] = [request.tenant_id]
         for condition, value in (
             ('"timestamp" >= {}', request.instant("since")),
             ('"timestamp" < {}', request.instant("until")),
@@ -165,7 +166,8 @@ class AuditReads:
 
 def _conditions(tenant_id: str, search: Search) -> tuple[str, list[Any]]:
     """The WHERE clause of a search, and its values."""
-    clauses, values = ["tenant_id = $1"], [tenant_id]
+    clauses = ["tenant_id = $1"]
+    values: list[Any] = [tenant_id]
     start = parse_instant(search.start_date, "start_date") if search.start_date else None
     end = parse_instant(search.end_date, "end_date") if search.end_date else None
     metadata = encode_json(search.metadata_filter).decode() if search.metadata_filter else None
@@ -179,7 +181,7 @@ def _conditions(tenant_id: str, search: Search) -> tuple[str, list[Any]]:
         ("metadata_json @> {}::text::jsonb", metadata),
     ):
         if value is not None:
-            values.append(value)  # type: ignore[arg-type]
+            values.append(value)
             clauses.append(clause.format(f"${len(values)}"))
     return " AND ".join(clauses), values
 
@@ -193,11 +195,11 @@ async def _exported(
     bound, order = (">", "ASC") if forwards else ("<", "DESC")
     values = [*values, position]
     left = limit
+    where = f"{' AND '.join(conditions)} AND chain_sequence {bound} ${len(values)}"
     while left > 0:
         page = min(left, EXPORT_CHUNK_ROWS)
         rows = await pool.fetch(
-            f"SELECT {EXPORT_COLUMNS} FROM audit_logs WHERE {' AND '.join(conditions)} AND chain_sequence {bound} ${len(values)}"
-            f" ORDER BY chain_sequence {order} LIMIT {page}",
+            f"SELECT {EXPORT_COLUMNS} FROM audit_logs WHERE {where} ORDER BY chain_sequence {order} LIMIT {page}",
             *values,
         )
         if rows:

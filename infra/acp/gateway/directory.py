@@ -17,11 +17,12 @@ import asyncpg
 import msgspec
 
 from infra.acp.gateway.admission import AdmissionGate, Limits
+from infra.acp.switches import TIER_RPM
 
 TENANT_COLUMNS = (
-    "tenant_id::text, org_id::text, name, tier::text, rpm_limit, is_active, degraded_mode_policy::text, requests_per_second,"
-    " burst, daily_request_cap, monthly_request_cap, daily_inference_cost_cap_usd::float8, shadow_mode_until,"
-    " system_values::text"
+    "tenant_id::text, org_id::text, name, tier::text, rpm_limit, is_active, degraded_mode_policy::text,"
+    " requests_per_second, burst, daily_request_cap, monthly_request_cap, daily_inference_cost_cap_usd::float8,"
+    " shadow_mode_until, system_values::text"
 )
 USER_COLUMNS = "id::text, org_id::text, tenant_id::text, email, full_name, password_hash, role, is_active, created_at"
 AGENT_COLUMNS = (
@@ -61,9 +62,11 @@ class Directory:
     Args:
         pool: connections to `acp_identity`.
         gate: told of every change, before the change is answered.
+        rpm_zero: the switch of that name.
     """
 
-    def __init__(self, pool: asyncpg.Pool, gate: AdmissionGate) -> None:
+    def __init__(self, pool: asyncpg.Pool, gate: AdmissionGate, *, rpm_zero: str = "blocks") -> None:
+        self._rpm_zero = rpm_zero
         self._pool = pool
         self._gate = gate
         self._agents: OrderedDict[tuple[str, str], tuple[str, AgentView | None]] = OrderedDict()
@@ -81,7 +84,7 @@ class Directory:
         tenant = await self.tenant(tenant_id)
         if tenant is None:
             return False
-        await self._gate.set_limits_if_absent(tenant_id, limits_of(tenant))
+        await self._gate.set_limits_if_absent(tenant_id, limits_of(tenant, self._rpm_zero))
         return True
 
     async def upsert_tenant(self, tenant_id: str, changes: Row) -> Row:
@@ -105,7 +108,7 @@ class Directory:
                 tenant = _tenant_row(row)
                 if tenant is None:
                     raise RuntimeError(f"tenant {tenant_id} vanished while it was written")
-                await self._gate.set_limits(tenant_id, limits_of(tenant))
+                await self._gate.set_limits(tenant_id, limits_of(tenant, self._rpm_zero))
         except BaseException:
             await self._gate.forget(tenant_id)
             raise
@@ -175,7 +178,8 @@ class Directory:
 
     async def permissions(self, tenant_id: str, agent_id: str) -> list[Row]:
         rows = await self._pool.fetch(
-            f"SELECT {PERMISSION_COLUMNS} FROM agent_permissions WHERE tenant_id = $1 AND agent_id = $2 ORDER BY tool_name",
+            f"SELECT {PERMISSION_COLUMNS} FROM agent_permissions"
+            " WHERE tenant_id = $1 AND agent_id = $2 ORDER BY tool_name",
             tenant_id,
             agent_id,
         )
@@ -227,14 +231,15 @@ class Directory:
         """The hash of an active agent's secret, or none."""
         value = await self._pool.fetchval(
             "SELECT c.secret_hash FROM agent_credentials c JOIN agents a ON a.id = c.agent_id"
-            " WHERE c.tenant_id = $1 AND c.agent_id = $2 AND c.is_active AND a.status = 'ACTIVE' AND a.deleted_at IS NULL",
+            " WHERE c.tenant_id = $1 AND c.agent_id = $2 AND c.is_active AND a.status = 'ACTIVE'"
+            " AND a.deleted_at IS NULL",
             tenant_id,
             agent_id,
         )
         return None if value is None else str(value)
 
     async def agent_view(self, tenant_id: str, agent_id: str, version: str) -> AgentView | None:
-        """An agent and its permissions as of a version of the tenant's state; none when the tenant has no such agent."""
+        """An agent and its permissions as of a version of the tenant's state; none when there is no such agent."""
         remembered = self._agents.get((tenant_id, agent_id))
         if remembered is not None and remembered[0] == version:
             return remembered[1]
@@ -270,10 +275,13 @@ class Directory:
             raise AlreadyExists(str(error)) from None
 
 
-def limits_of(tenant: Row) -> Limits:
-    """The limits in a tenant's row; a tenant that is not active may ask nothing."""
+def limits_of(tenant: Row, rpm_zero: str = "blocks") -> Limits:
+    """The limits in a tenant's row; a tenant that is not active may ask nothing. `rpm_zero`: see `switches.py`."""
+    rpm = tenant["rpm_limit"]
+    if rpm == 0 and rpm_zero == "tier_default":
+        rpm = TIER_RPM[tenant["tier"]]
     return Limits(
-        rpm=tenant["rpm_limit"] if tenant["is_active"] else 0,
+        rpm=rpm if tenant["is_active"] else 0,
         rps=tenant["requests_per_second"],
         burst=tenant["burst"],
         daily=tenant["daily_request_cap"],

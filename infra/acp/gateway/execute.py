@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from infra.acp import events
-from infra.acp.gateway import idempotency, policy
+from infra.acp.gateway import idempotency, metrics, policy
 from infra.acp.gateway.agents import TOOL_NAME
 from infra.acp.gateway.directory import AgentView
 from infra.acp.gateway.fair_slots import QueueFull
@@ -86,11 +86,13 @@ async def _decide_and_run(services: Services, request: Request) -> Response:
         await _resolve_agent(services, call)
         call.tool = _tool(call)
         services.journal.begin(_flight_event(call, "in_progress"))
+        metrics.TIMELINES_OPENED.inc()
         _apply_policy(call)
         _guard_tool(call)
         await _run(services, call)
     except Stopped as stop:
         await services.journal.commit(*_events_of_stopped(call, stop))
+        metrics.TIMELINES_CLOSED.inc(1 if call.tool else 0)
         return stop.refusal.response()
     return await _finish(services, call)
 
@@ -146,6 +148,7 @@ def _apply_policy(call: Call) -> None:
     finding = assessment.refusal
     if finding is None:
         return
+    metrics.DENIED.labels(finding.findings[0]).inc()
     refusal = Refusal(
         finding.status,
         finding.error,
@@ -213,6 +216,7 @@ async def _finish(services: Services, call: Call) -> Response:
         _flight_event(call, "ok", decision=action),
         _graph_event(call, "allow"),
     )
+    metrics.TIMELINES_CLOSED.inc()
     body = {
         "success": True,
         "request_id": request.request_id,

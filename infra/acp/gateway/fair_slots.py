@@ -39,7 +39,7 @@ class FairSlots:
     Args:
         slots: requests that run at once, of all tenants, >= 1.
         queue_per_tenant: requests of one tenant that may wait; the next one raises QueueFull.
-        headroom_share: share of the slots that tenants beyond their fair share leave free while others are active, 0..1.
+        headroom_share: share of the slots, 0..1, that tenants beyond their fair share leave free for other active ones.
         clock: monotonic seconds.
     """
 

@@ -1,8 +1,8 @@
 """The gateway's metrics, right over all of its worker processes.
 
 Owns names, labels and buckets. Worker processes write into shared files (prometheus_client's multiprocess mode); one
-process of its own renders them, so that no scrape ever holds up a request; see `metrics_server.py`. The metrics are in no
-registry of this process, since nothing here ever renders them.
+process of its own renders them, so that no scrape ever holds up a request; see `metrics_server.py`. The metrics are in
+no registry of this process, since nothing here ever renders them.
 
 `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported.
 """
@@ -41,7 +41,6 @@ DENIED = Counter("acp_gateway_policy_denied_total", "Executions refused by polic
 AUTH_FAILURES = Counter("acp_auth_failures_total", "Requests without a valid token", ["reason"], registry=None)
 TIMELINES_OPENED = Counter("acp_flight_timeline_open_total", "Timelines opened", registry=None)
 TIMELINES_CLOSED = Counter("acp_flight_timeline_closed_total", "Timelines closed", registry=None)
-RETRIES = Counter("acp_gateway_retries_total", "Operations tried again", ["operation"], registry=None)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Gauge:
@@ -54,6 +53,7 @@ SLOT_WAITERS = _gauge("acp_gateway_queue_waiters", "Executions waiting for a slo
 POOL_IN_USE = _gauge("acp_gateway_db_pool_in_use", "Database connections taken", "database")
 POOL_SIZE = _gauge("acp_gateway_db_pool_size", "Database connections open", "database")
 POOL_WAITERS = _gauge("acp_gateway_db_pool_waiters", "Reads waiting for a database connection")
+RETRIES = _gauge("acp_gateway_retries_total", "Attempts to reopen a lost connection to Redis")
 REDIS_PENDING = _gauge("acp_gateway_redis_pending_commands", "Redis commands not answered yet")
 LOOP_LAG = _gauge("acp_gateway_event_loop_lag_seconds", "How late the event loop's last timer was")
 RSS = _gauge("process_resident_memory_bytes", "Resident memory")
@@ -105,6 +105,7 @@ def sample_process(services: Services, inflight: int, loop_lag_s: float) -> None
     SLOT_WAITERS.labels(name).set(services.execution_slots.waiting)
     POOL_WAITERS.labels(name).set(services.read_slots.waiting)
     REDIS_PENDING.labels(name).set(services.link.pending)
+    RETRIES.labels(name).set(services.link.reopenings)
     LOOP_LAG.labels(name).set(loop_lag_s)
     for database, pool in services.pools.items():
         POOL_SIZE.labels(name, database).set(pool.get_size())

@@ -98,7 +98,8 @@ class StoresCollector(Collector):
                 ).fetchall()
                 pending, failed, oldest_s = connection.execute(
                     "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed'),"
-                    " coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8"
+                    " coalesce(extract(epoch FROM"
+                    " now() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8"
                     " FROM pending_usage_events"
                 ).fetchall()[0]
         except psycopg.Error as error:

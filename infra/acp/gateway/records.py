@@ -37,7 +37,8 @@ async def usage_summary(services: Services, request: Request) -> Response:
         "SELECT record_count, total_units, total_cost FROM usage_counters WHERE tenant_id = $1", request.tenant_id
     )
     prevented = await services.pools["audit"].fetchval(
-        "SELECT coalesce(sum(row_count), 0)::bigint FROM audit_hourly_counters WHERE tenant_id = $1 AND decision IN ('block', 'deny')",
+        "SELECT coalesce(sum(row_count), 0)::bigint FROM audit_hourly_counters"
+        " WHERE tenant_id = $1 AND decision IN ('block', 'deny')",
         request.tenant_id,
     )
     return enveloped(
@@ -62,7 +63,8 @@ async def usage_dashboard(services: Services, request: Request) -> Response:
     )
     pending, failed, retrying = await services.pools["audit"].fetchrow(
         "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed'),"
-        " count(*) FILTER (WHERE status = 'pending' AND retry_count > 0) FROM pending_usage_events WHERE tenant_id = $1",
+        " count(*) FILTER (WHERE status = 'pending' AND retry_count > 0)"
+        " FROM pending_usage_events WHERE tenant_id = $1",
         request.tenant_id,
     )
     dead_letters = int(await services.link.execute("LLEN", events.BILLING_DLQ))
@@ -134,7 +136,8 @@ async def timeline_by_request(services: Services, request: Request) -> Response:
 async def graph_agents(services: Services, request: Request) -> Response:
     """GET /graph/agents: the tenant's nodes of agents, by name."""
     rows = await services.pools["graph"].fetch(
-        f"SELECT {NODE_COLUMNS} FROM graph_nodes WHERE tenant_id = $1 AND node_type = 'agent' ORDER BY name, id LIMIT $2",
+        f"SELECT {NODE_COLUMNS} FROM graph_nodes WHERE tenant_id = $1 AND node_type = 'agent'"
+        " ORDER BY name, id LIMIT $2",
         request.tenant_id,
         request.integer("limit", 1000, 1, 1000),
     )
@@ -153,8 +156,9 @@ async def graph_agent(services: Services, request: Request) -> Response:
     if node is None:
         raise Refusal(404, "Agent has no node in the graph")
     edges = await pool.fetch(
-        "SELECT e.id, e.edge_type, e.action, e.outcome, e.risk_score, e.request_id::text, e.occurred_at, t.external_id AS tool"
-        " FROM graph_edges e JOIN graph_nodes t ON t.id = e.dst_node_id WHERE e.src_node_id = $1 ORDER BY e.id DESC LIMIT $2",
+        "SELECT e.id, e.edge_type, e.action, e.outcome, e.risk_score, e.request_id::text, e.occurred_at,"
+        " t.external_id AS tool FROM graph_edges e JOIN graph_nodes t ON t.id = e.dst_node_id"
+        " WHERE e.src_node_id = $1 ORDER BY e.id DESC LIMIT $2",
         node["id"],
         request.integer("limit", 100, 1, 500),
     )
@@ -163,13 +167,17 @@ async def graph_agent(services: Services, request: Request) -> Response:
 
 async def roots(services: Services, request: Request) -> Response:
     """GET /transparency/roots, newest day first."""
-    conditions, values = ["tenant_id = $1"], [request.tenant_id]
+    if services.switches.transparency_tenant == "nil":
+        return enveloped([])
+    conditions = ["tenant_id = $1"]
+    values: list[Any] = [request.tenant_id]
     for name, condition in (("since", "root_date >= {}"), ("until", "root_date <= {}")):
         if name in request.query:
             values.append(_date(request.query[name], name))
             conditions.append(condition.format(f"${len(values)}"))
     rows = await services.pools["audit"].fetch(
-        "SELECT root_date, root_hash, prev_root_hash, leaf_count, window_end, computed_at, signed_root_payload::text AS signed"
+        "SELECT root_date, root_hash, prev_root_hash, leaf_count, window_end, computed_at,"
+        " signed_root_payload::text AS signed"
         f" FROM transparency_roots WHERE {' AND '.join(conditions)} ORDER BY root_date DESC"
         f" LIMIT {request.integer('limit', 90, 1, 365)}",
         *values,
@@ -178,7 +186,7 @@ async def roots(services: Services, request: Request) -> Response:
 
 
 async def compute_root(services: Services, request: Request) -> Response:
-    """POST /transparency/compute: have the sealer pass now, and wait until the root covers what was there when asked."""
+    """POST /transparency/compute: have the sealer pass now, and wait until the root covers what is there."""
     root_date = (
         _date(request.query["root_date"], "root_date") if "root_date" in request.query else datetime.now(UTC).date()
     )
@@ -188,8 +196,9 @@ async def compute_root(services: Services, request: Request) -> Response:
     deadline = time.monotonic() + SEAL_WAIT_S
     while True:
         row = await pool.fetchrow(
-            "SELECT root_date, root_hash, prev_root_hash, leaf_count, leaf_range_start_id::text, leaf_range_end_id::text,"
-            " window_end, signing_key_fingerprint, signed_root_payload::text AS signed FROM transparency_roots"
+            "SELECT root_date, root_hash, prev_root_hash, leaf_count, leaf_range_start_id::text,"
+            " leaf_range_end_id::text, window_end, signing_key_fingerprint,"
+            " signed_root_payload::text AS signed FROM transparency_roots"
             " WHERE tenant_id = $1 AND root_date = $2",
             request.tenant_id,
             root_date,

@@ -30,6 +30,8 @@ class RedisUnavailable(ConnectionError):
 class RedisLink:
     """A connection that reopens itself. While it is down every command fails at once with RedisUnavailable.
 
+    `reopenings` counts the attempts to reopen it.
+
     Args:
         url: `redis://[:password@]host:port[/database]`.
         reply_timeout_s: a command unanswered for this long closes the connection and fails all that wait on it.
@@ -44,6 +46,7 @@ class RedisLink:
         self._reply_timeout_s = reply_timeout_s
         self._wire: _Wire | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self.reopenings = 0
 
     async def open(self) -> None:
         """Connect, and keep the connection up from now on.
@@ -103,6 +106,7 @@ class RedisLink:
         while True:
             await asyncio.sleep(self._reply_timeout_s / 4 if self._wire and not self._wire.closed else 0.05)
             if self._wire is None or self._wire.closed:
+                self.reopenings += 1
                 with contextlib.suppress(RedisUnavailable):
                     await self._connect()
                     logger.warning("Redis connection reopened")
@@ -146,10 +150,10 @@ class _Wire(asyncio.Protocol):
         return self._loop.time() - self.waiting[0].sent_at if self.waiting else 0.0
 
     def send(self, command: Sequence[Argument]) -> asyncio.Future[Any]:
-        return self._enqueue(hiredis.pack_command(tuple(command)), 1)
+        return self._enqueue(_pack(command), 1)
 
     def send_all(self, commands: Sequence[Sequence[Argument]]) -> asyncio.Future[Any]:
-        return self._enqueue(b"".join([hiredis.pack_command(tuple(command)) for command in commands]), len(commands))
+        return self._enqueue(b"".join([_pack(command) for command in commands]), len(commands))
 
     def abort(self, error: Exception) -> None:
         self._fail_all(error)
@@ -173,6 +177,11 @@ class _Wire(asyncio.Protocol):
         self.closed = True
         while self.waiting:
             self.waiting.popleft().fail(error)
+
+
+def _pack(command: Sequence[Argument]) -> bytes:
+    # The stub knows tuples of one argument only.
+    return hiredis.pack_command(tuple(command))  # type: ignore[no-any-return, arg-type]
 
 
 class _Expected:

@@ -19,7 +19,9 @@ def is_platform_admin(principal: Principal) -> bool:
 
 
 def require(principal: Principal, minimum: str) -> None:
-    """Ask for a role at least as powerful as `minimum`; `agent` stands for agents and everyone above READ_ONLY, `any` for all.
+    """Ask for a role at least as powerful as `minimum`.
+
+    `agent` stands for agents and everyone above READ_ONLY, `any` for everyone.
 
     Raises:
         Refusal: 403 Forbidden.

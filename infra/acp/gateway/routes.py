@@ -22,8 +22,8 @@ class Access(Enum):
     """How a route's calls are treated.
 
     PUBLIC: no token, no quota, no audit row. MANAGEMENT: token and quota, and an audit row written by the application;
-    the caller may act on another tenant if it administers the platform. EXECUTE: token and quota, the handler writes what
-    there is to write.
+    the caller may act on another tenant if it administers the platform. EXECUTE: token and quota, the handler writes
+    what there is to write.
     """
 
     PUBLIC = "public"

@@ -181,7 +181,8 @@ async def read_queues(services: Services) -> dict[str, Any]:
     """How much waits where. A queue that cannot be read is null, never 0."""
     queues: dict[str, Any] = dict.fromkeys(
         ("audit_stream_length", "audit_consumer_lag", "audit_dlq_length", "flight_stream_length", "graph_stream_length",
-         "billing_retry_queue", "billing_dlq_length", "outbox_pending", "outbox_failed", "outbox_oldest_pending_age_seconds")
+         "billing_retry_queue", "billing_dlq_length", "outbox_pending", "outbox_failed",
+         "outbox_oldest_pending_age_seconds")
     )  # fmt: skip
     try:
         lengths = [
@@ -201,7 +202,8 @@ async def read_queues(services: Services) -> dict[str, Any]:
         pass
     try:
         row = await services.pools["audit"].fetchrow(
-            "SELECT count(*) FILTER (WHERE status = 'pending') AS pending, count(*) FILTER (WHERE status = 'failed') AS failed,"
+            "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,"
+            " count(*) FILTER (WHERE status = 'failed') AS failed,"
             " count(*) FILTER (WHERE status = 'pending' AND retry_count > 0) AS retrying,"
             " extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending'))::float8 AS oldest_s"
             " FROM pending_usage_events"
