@@ -19,6 +19,7 @@ from markupsafe import Markup
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyRow
 from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES
+from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.fairness import fairness_charts
 from soak_pipeline.report.charts.latency import latency_charts
@@ -30,13 +31,14 @@ from soak_pipeline.report.errors_log import ErrorKind
 from soak_pipeline.report.markdown import soak_rows
 from soak_pipeline.report.page.tables import ErrorRow, OutcomeRow, RecordsRow, error_rows, outcome_rows, records_rows
 from soak_pipeline.report.page.tiles import Tile, tiles_of
-from soak_pipeline.report.quantities import duration, interval_text, number, quantity
-from soak_pipeline.report.table import verdict_word
+from soak_pipeline.report.quantities import duration, interval_text, limit_of, number, quantity
+from soak_pipeline.report.table import NOT_ASKED, verdict_word
 from soak_pipeline.report.text import one_line, title_of
 from soak_pipeline.report.verdict_document import VerdictDocument
 
 REPORT_FILE = "report.html"
 ERROR_KINDS_SHOWN = 50
+_ORDER = ("FAIL", "INCONCLUSIVE", "PASS", NOT_ASKED)
 _TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "open"}
 _PHASE_LEGEND = (
     ("line-plan", "planned rate"),
@@ -51,6 +53,7 @@ class Page:
     """What the template shows; every figure in it was decided elsewhere."""
 
     document: VerdictDocument
+    criteria: Sequence[CriterionResult]
     problems: Sequence[str]
     tiles: Sequence[Tile]
     criteria_words: str
@@ -102,11 +105,15 @@ def report_html(
         documents: the figures behind it.
         errors: kinds of user-visible errors, the worst first.
     """
-    return _environment().get_template(REPORT_FILE).render(
-        page=_page(evidence, course, document, documents, errors),
-        style=Markup(_resource("report.css")),
-        script=Markup(_resource("report.js")),
-        script_hash=Markup(_script_hash()),
+    return (
+        _environment()
+        .get_template(REPORT_FILE)
+        .render(
+            page=_page(evidence, course, document, documents, errors),
+            style=Markup(_resource("report.css")),
+            script=Markup(_resource("report.js")),
+            script_hash=Markup(_script_hash()),
+        )
     )
 
 
@@ -121,6 +128,7 @@ def _page(
     server = {} if documents.latency is None else {each.tenant: each.server_share for each in documents.latency.server}
     return Page(
         document=document,
+        criteria=sorted(document.criteria, key=lambda result: _ORDER.index(verdict_word(result))),
         problems=course.problems,
         tiles=tiles_of(course, documents, document.criteria),
         criteria_words=_criteria_words(document),
@@ -161,7 +169,7 @@ def _legend() -> list[tuple[str, str]]:
 
 def _criteria_words(document: VerdictDocument) -> str:
     words = [verdict_word(result) for result in document.criteria]
-    counts = [(words.count(word), word) for word in ("FAIL", "INCONCLUSIVE", "PASS", "not asked")]
+    counts = [(words.count(word), word) for word in _ORDER]
     return ", ".join(f"{count} {word}" for count, word in counts if count) + ". The worst one decides."
 
 
@@ -172,7 +180,9 @@ def _pressure_words(documents: Documents) -> str:
     before, after = pressure.requests_per_second_baseline, pressure.requests_per_second_burst
     if before is None or after is None:
         return f"The pressure of tenant {pressure.tenant} was not measured."
-    rise = "" if pressure.rise_share is None else f", {number(round(100 * pressure.rise_share, 1))} % of the planned rise"
+    rise = (
+        "" if pressure.rise_share is None else f", {number(round(100 * pressure.rise_share, 1))} % of the planned rise"
+    )
     return (
         f"Tenant {pressure.tenant} went from {number(round(before, 1))} to {number(round(after, 1))} answered requests "
         f"per second{rise}. The others sent the same all the time."
@@ -218,6 +228,7 @@ def _environment() -> Environment:
     environment.filters.update(
         between=interval_text,
         drawing=Markup,
+        limit_of=limit_of,
         plain=_plain,
         quantity=quantity,
         title_of=title_of,

@@ -10,7 +10,7 @@ from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from soak_pipeline.model.verdict import CriterionResult, Verdict
-from soak_pipeline.report.quantities import interval_text, quantity
+from soak_pipeline.report.quantities import interval_text, limit_of, quantity
 from soak_pipeline.report.text import one_line
 from soak_pipeline.report.verdict_document import VerdictDocument
 
@@ -67,7 +67,7 @@ def _details(result: CriterionResult) -> str:
     between = interval_text(result.interval, result.unit)
     lines = [
         one_line(result.why),
-        f"observed {observed}{f' ({between})' if between else ''}, limit {quantity(result.limit, result.unit)}",
+        f"observed {observed}{f' ({between})' if between else ''}, limit {limit_of(result)}",
     ]
     lines += [f"{finding.verdict}: {one_line(finding.subject)}: {one_line(finding.why)}" for finding in result.findings]
     lines += [f"likely cause: {one_line(result.likely_cause)}"] if result.likely_cause else []

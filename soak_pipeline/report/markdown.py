@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from soak_pipeline.model.documents import LatencyDocument, LatencyRow
 from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
-from soak_pipeline.report.quantities import interval_text, quantity
+from soak_pipeline.report.quantities import interval_text, limit_of, quantity
 from soak_pipeline.report.table import verdict_word
 from soak_pipeline.report.text import markdown
 from soak_pipeline.report.verdict_document import VerdictDocument
@@ -46,7 +46,7 @@ def verdict_table_markdown(criteria: Iterable[CriterionResult]) -> str:
             f"{_MARKS[verdict_word(result)]} {verdict_word(result)}",
             f"`{result.name}`" if result.name.isidentifier() else markdown(result.name),
             markdown(_observed(result)),
-            markdown(quantity(result.limit, result.unit)),
+            markdown(limit_of(result)),
             markdown(result.why),
         ]
         for result in criteria

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 from soak_pipeline.report.text import one_line
 
 NOT_MEASURED = "–"
@@ -36,6 +37,26 @@ def quantity(value: float | None, unit: str = "") -> str:
         return number(value)
     words = one_line(unit).replace("_per_second", "/s").replace("_per_hour", "/h").replace("_", " ")
     return f"{number(value)} {words}"
+
+
+def limit_text(verdict: Verdict, observed: float | None, limit: float | None, unit: str = "") -> str:
+    """A limit with its direction where the verdict tells it: `≤ 1.20x`, `≥ 95 %`; a dash when there is none.
+
+    Args:
+        verdict: PASS means that `observed` is on the right side, FAIL on the wrong one; INCONCLUSIVE tells nothing.
+        observed: what was held against it.
+        limit: itself, in `unit`.
+    """
+    text = quantity(limit, unit)
+    if observed is None or limit is None or observed == limit or verdict is Verdict.INCONCLUSIVE:
+        return text
+    at_most = (observed < limit) == (verdict is Verdict.PASS)
+    return f"{'≤' if at_most else '≥'} {text}"
+
+
+def limit_of(result: CriterionResult | Finding) -> str:
+    """The limit of a result or a finding, with its direction."""
+    return limit_text(result.verdict, result.observed, result.limit, result.unit)
 
 
 def interval_text(interval: tuple[float | None, float | None] | None, unit: str = "") -> str:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from soak_pipeline.model.verdict import CriterionResult, Verdict
-from soak_pipeline.report.quantities import interval_text, quantity
+from soak_pipeline.report.quantities import interval_text, limit_of, quantity
 from soak_pipeline.report.text import one_line
 from soak_pipeline.report.verdict_document import VerdictDocument
 
@@ -64,7 +64,7 @@ def verdict_table(document: VerdictDocument, columns: int) -> Table:
             _word(result),
             Text(one_line(result.name)),
             _observed(result),
-            Text(quantity(result.limit, result.unit)),
+            Text(limit_of(result)),
             Text(one_line(result.why)),
         )
     return table
@@ -81,7 +81,7 @@ def plain_verdict(document: VerdictDocument, columns: int | None = None) -> str:
     for result in document.criteria:
         between = interval_text(result.interval, result.unit)
         observed = quantity(result.observed, result.unit) + (f" ({between})" if between else "")
-        figures = f"observed {observed}, limit {quantity(result.limit, result.unit)}"
+        figures = f"observed {observed}, limit {limit_of(result)}"
         lines.append(f"{verdict_word(result):<12}  {one_line(result.name)}: {figures}")
         lines += _indented(one_line(result.why), width)
     lines += ["", *_closing_lines(document, width)]

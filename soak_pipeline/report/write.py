@@ -27,9 +27,7 @@ RECONCILE_FILE = "reconcile.json"
 COMPARISON_FILE = "comparison.json"
 
 
-def write_report(
-    evidence: RunEvidence, judgement: Judgement, documents: Documents, folder: RunFolder
-) -> FinalVerdict:
+def write_report(evidence: RunEvidence, judgement: Judgement, documents: Documents, folder: RunFolder) -> FinalVerdict:
     """Writes every file of a judged run; a judgement again replaces them, one by one, each atomically.
 
     `verdict.json` is written last, so whoever waits for it finds the others.

@@ -28,7 +28,7 @@ def test_a_failure_carries_reason_findings_cause_and_fix() -> None:
     assert failure is not None
     assert failure.get("message") == failed().why
     text = failure.text or ""
-    assert "observed 1.34x (1.25x to 1.43x), limit 1.20x" in text
+    assert "observed 1.34x (1.25x to 1.43x), limit ≤ 1.20x" in text
     assert "PASS: tenant B: p99 rose 1.02x" in text
     assert f"likely cause: {failed().likely_cause}" in text
     assert f"fix: {failed().fix}" in text

@@ -41,7 +41,9 @@ LATENCY = LatencyDocument(
 def test_verdict_table_has_one_row_per_criterion() -> None:
     lines = verdict_table_markdown([passed(), failed(), inconclusive(), not_asked()]).splitlines()
     assert len(lines) == 6
-    assert lines[3].startswith("| ❌ FAIL | `quiet_tenants_are_protected` | 1.34x (1.25x to 1.43x) | 1.20x | tenant E")
+    assert lines[3].startswith(
+        "| ❌ FAIL | `quiet_tenants_are_protected` | 1.34x (1.25x to 1.43x) | ≤ 1.20x | tenant E"
+    )
     assert lines[5].startswith("| ➖ not asked | `nothing_leaks` | – | – |")
 
 

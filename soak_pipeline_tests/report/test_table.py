@@ -35,7 +35,7 @@ def test_table_fits_and_loses_no_word(width: int) -> None:
 
 def test_plain_lines_wrap_and_carry_the_figures() -> None:
     text = plain_verdict(examples.document(passed(), failed(), not_asked()), columns=80)
-    assert "FAIL          quiet_tenants_are_protected: observed 1.34x (1.25x to 1.43x), limit 1.20x\n" in text
+    assert "FAIL          quiet_tenants_are_protected: observed 1.34x (1.25x to 1.43x), limit ≤ 1.20x\n" in text
     assert "not asked     nothing_leaks: observed –, limit –\n" in text
     assert f"next: {failed().fix}"[:60] in text
     assert all(len(line) <= 80 for line in text.splitlines() if line.startswith(" "))

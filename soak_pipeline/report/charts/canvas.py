@@ -49,6 +49,21 @@ _FONT_FAMILY = re.compile(r"font-family:[^;]*;?\s*")
 _DRAWN_ATTRIBUTES = ("d", "x", "y", "width", "height", "transform", "points")
 
 
+@dataclass(frozen=True, slots=True)
+class TimeUnit:
+    """The unit of a time axis, chosen so that its numbers stay small and whole."""
+
+    seconds: float
+    name: str
+
+
+def time_unit(span_s: float) -> TimeUnit:
+    """Seconds up to three minutes, minutes up to three hours, then hours."""
+    if span_s <= 180.0:
+        return TimeUnit(1.0, "s")
+    return TimeUnit(60.0, "min") if span_s <= 3 * 3_600.0 else TimeUnit(3_600.0, "h")
+
+
 def tenant_colour(tenant: str) -> str:
     """The colour role of a tenant; an unknown one is drawn in ink."""
     return TENANT_COLOURS.get(tenant, INK)
@@ -110,11 +125,16 @@ def y_title(axes: Axes, text: str) -> None:
 
 
 def limit_line(axes: Axes, value: float, text: str) -> None:
-    """A budget as a dashed line across, with its words."""
+    """A budget as a dashed line across; its words stand above the axes, where no data is."""
     axes.axhline(value, color=LIMIT, linewidth=1.2, linestyle=(0, (5, 3)), zorder=3)
+    corner_words(axes, f"╌ {text}", LIMIT)
+
+
+def corner_words(axes: Axes, text: str, colour: str) -> None:
+    """Words above the right end of the axes."""
     axes.annotate(
-        text, (1, value), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-        va="bottom", fontsize=FONT_PX, color=LIMIT,
+        text, (1, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
+        fontsize=FONT_PX, color=colour, annotation_clip=False,
     )  # fmt: skip
 
 

@@ -51,11 +51,12 @@ def _ratios(tenants: Sequence[TenantFairness], limit: float) -> Chart:
         colour = tenant_colour(tenant.tenant)
         pairs = [pair.ratio for pair in tenant.pairs if pair.ratio is not None]
         axes.plot(pairs, np.full(len(pairs), place + 0.24), "o", color=colour, markersize=3.2, alpha=0.4)
-        low = tenant.lower if tenant.lower is not None else tenant.ratio
-        high = tenant.upper if tenant.upper is not None else tenant.ratio
+        ratio = tenant.ratio or 0.0
+        low = tenant.lower if tenant.lower is not None else ratio
+        high = tenant.upper if tenant.upper is not None else ratio
         axes.plot([low, high], [place, place], color=colour, linewidth=3.0, solid_capstyle="round")
-        axes.plot([tenant.ratio], [place], "D", color=colour, markersize=6)
-        shown += [value for value in (low, high, *pairs) if value is not None]
+        axes.plot([ratio], [place], "D", color=colour, markersize=6)
+        shown += [low, high, *pairs]
     axes.set_ylim(len(tenants) - 0.4, -0.6)
     axes.set_xlim(min(0.9, min(shown) - 0.02), max(1.3, max(shown) + 0.04))
     _tenant_rows(axes, [tenant.tenant for tenant in tenants])
@@ -103,7 +104,9 @@ def _before_after(tenants: Sequence[TenantFairness]) -> Chart:
         colour = tenant_colour(tenant.tenant)
         before, after = tenant.latency_ms_p99_baseline or 0.0, tenant.latency_ms_p99_burst or 0.0
         axes.plot([before, after], [place, place], color=colour, linewidth=2.0)
-        axes.plot([before], [place], "o", markerfacecolor="none", markeredgecolor=colour, markersize=7, markeredgewidth=2)
+        axes.plot(
+            [before], [place], "o", markerfacecolor="none", markeredgecolor=colour, markersize=7, markeredgewidth=2
+        )
         axes.plot([after], [place], "o", color=colour, markersize=8)
         axes.annotate(
             f"{number(round(before, 1))} → {number(round(after, 1))}", (max(before, after), place), (9, 0),

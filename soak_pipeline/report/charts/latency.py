@@ -14,14 +14,23 @@ from numpy.typing import NDArray
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.traffic import Kind, Outcome, Phase
-from soak_pipeline.report.charts.bins import SAMPLES_PER_BIN, Bins, Floats, bins_for, exact_percentiles, percentiles_by_bin
+from soak_pipeline.report.charts.bins import (
+    SAMPLES_PER_BIN,
+    Bins,
+    Floats,
+    bins_for,
+    exact_percentiles,
+    percentiles_by_bin,
+)
 from soak_pipeline.report.charts.canvas import (
     FONT_PX,
     MUTED,
     Margins,
+    corner_words,
     limit_line,
     panel,
     tenant_colour,
+    time_unit,
     to_svg,
     whole_ticks,
     x_unit,
@@ -37,6 +46,7 @@ COUNTED = (Outcome.OK, *UNANSWERED)
 """Outcomes whose latency is drawn: the right answer, or none at all; a fast refusal is not a fast answer."""
 
 _CURVE_POINTS = 90
+_PLOT_PX = 144.0
 _CURVE_TICKS = (0.0, 0.50, 0.90, 0.99, 0.999, 0.9999, 0.99999)
 _SCALE_WITHOUT_LIMIT = 0.4
 """Where nothing reaches this share of the limit, the scale shows the figures instead of the distance."""
@@ -124,19 +134,20 @@ class _Binned:
 def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
     canvas, axes = panel()
     colour = tenant_colour(part.tenant)
-    minutes = part.bins.middles_s / 60.0
+    unit = time_unit(float(part.bins.edges_s[-1]))
+    times = part.bins.middles_s / unit.seconds
     marker = "o" if part.bins.count < 8 else ""
     for column, width, alpha in ((0, 1.0, 0.7), (1, 2.2, 1.0), (2, 1.2, 0.85)):
         axes.plot(
-            minutes, part.latency[:, column], color=colour, linewidth=width, alpha=alpha, marker=marker, markersize=3
+            times, part.latency[:, column], color=colour, linewidth=width, alpha=alpha, marker=marker, markersize=3
         )
     for column in (1, 2):
-        axes.plot(minutes, part.service[:, column], color=MUTED, linewidth=1.0, linestyle=(0, (3, 2)))
-    axes.set_xlim(0, float(part.bins.edges_s[-1]) / 60.0)
+        axes.plot(times, part.service[:, column], color=MUTED, linewidth=1.0, linestyle=(0, (3, 2)))
+    axes.set_xlim(0, float(part.bins.edges_s[-1]) / unit.seconds)
     y_title(axes, "ms")
     _limit(axes, limit_ms, top_ms)
     whole_ticks(axes, x=5, y=4)
-    x_unit(axes, "min")
+    x_unit(axes, unit.name)
     worst = int(np.nanargmax(part.latency[:, 1]))
     summary = (
         f"Tenant {part.tenant}: p95 between {quantity(float(np.nanmin(part.latency[:, 1])), 'ms')} and "
@@ -150,7 +161,7 @@ def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
         summary=summary,
         svg=to_svg(canvas, f"latency-{part.tenant}", axes),
         header=("into the soak", "samples", "p50 ms", "p95 ms", "p99 ms", "service p95 ms", "service p99 ms"),
-        rows=_rows(part),
+        rows=_rows(part, unit.seconds),
         note=_bin_note(part),
         emphasis=bool(np.nanmax(part.latency[:, 1]) > limit_ms),
     )
@@ -164,7 +175,7 @@ def _bin_note(part: _Binned) -> str:
     return words
 
 
-def _rows(part: _Binned) -> list[TableRow]:
+def _rows(part: _Binned, unit_s: float) -> list[TableRow]:
     rows = []
     for index in range(part.bins.count):
         figures = [*part.latency[index], *part.service[index, 1:]]
@@ -173,7 +184,7 @@ def _rows(part: _Binned) -> list[TableRow]:
             f"{int(part.samples[index]):,}",
             *(quantity(float(value)) for value in figures),
         )
-        rows.append(TableRow(cells, float(part.bins.middles_s[index]) / 60.0))
+        rows.append(TableRow(cells, float(part.bins.middles_s[index]) / unit_s))
     return rows
 
 
@@ -188,7 +199,11 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
         colour = tenant_colour(part.tenant)
         axes.plot(places, latency, color=colour, linewidth=1.6)
         axes.plot(
-            places, exact_percentiles(part.service_ms, tuple(shares)), color=colour, linewidth=0.9, linestyle=(0, (3, 2))
+            places,
+            exact_percentiles(part.service_ms, tuple(shares)),
+            color=colour,
+            linewidth=0.9,
+            linestyle=(0, (3, 2)),
         )
         deepest, top_ms = max(deepest, float(places[-1])), max(top_ms, float(latency[-1]))
         ends.append((float(places[-1]), float(latency[-1]), part.tenant))
@@ -198,9 +213,9 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
     whole_ticks(axes, y=4)
     ticks = [share for share in _CURVE_TICKS[1:] if -np.log10(1 - share) <= deepest + 1e-9]
     axes.set_xticks([-np.log10(1 - share) for share in ticks], [f"{100 * share:g} %" for share in ticks])
-    for place, value, tenant in ends:
+    for place, value, shift, tenant in _spread(ends, axes.get_ylim()[1]):
         axes.annotate(
-            tenant, (place, value), (4, 0), textcoords="offset points", va="center", fontsize=FONT_PX,
+            tenant, (place, value), (4, shift), textcoords="offset points", va="center", fontsize=FONT_PX,
             color=tenant_colour(tenant), annotation_clip=False, fontweight="bold",
         )  # fmt: skip
     shares_shown = [share for share in _CURVE_TICKS[1:] if any(len(part) * (1 - share) >= 1 for part in samples)]
@@ -232,6 +247,17 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
     )
 
 
+def _spread(ends: list[tuple[float, float, str]], top_ms: float) -> list[tuple[float, float, float, str]]:
+    """The ends of curves with a vertical shift for each label (pixels), so that no label covers another."""
+    placed, lowest_free = [], -np.inf
+    for place, value, tenant in sorted(ends, key=lambda end: end[1]):
+        height = value / top_ms * _PLOT_PX
+        at = max(height, lowest_free)
+        placed.append((place, value, at - height, tenant))
+        lowest_free = at + FONT_PX
+    return placed
+
+
 def _curve_shares(samples: int) -> Floats:
     """Shares from the median towards 1, evenly spaced on the axis of nines, ending at the largest sample."""
     places = np.linspace(0.0, max(np.log10(samples), 0.1), _CURVE_POINTS)
@@ -246,7 +272,4 @@ def _limit(axes: Axes, limit_ms: float, top_ms: float) -> None:
         limit_line(axes, limit_ms, f"p95 limit {number(limit_ms)} ms")
         return
     axes.set_ylim(0, 1.2 * top_ms)
-    axes.annotate(
-        f"p95 limit {number(limit_ms)} ms ↑", (1, 1), (-2, 7), xycoords="axes fraction", textcoords="offset points",
-        ha="right", va="bottom", fontsize=FONT_PX, color=MUTED,
-    )  # fmt: skip
+    corner_words(axes, f"p95 limit {number(limit_ms)} ms ↑", MUTED)

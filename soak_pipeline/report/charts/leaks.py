@@ -23,6 +23,7 @@ from soak_pipeline.report.charts.canvas import (
     MUTED,
     Margins,
     new_canvas,
+    time_unit,
     to_svg,
     whole_ticks,
     x_unit,
@@ -107,22 +108,24 @@ def _restart_times(course: Course) -> dict[str, tuple[float, ...]]:
 
 def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], horizon_h: float) -> Chart:
     known = np.isfinite(item.series.values)
-    minutes, values = (item.series.times_s[known] - start_s) / 60.0, item.series.values[known]
+    into_s, values = item.series.times_s[known] - start_s, item.series.values[known]
+    clock = time_unit(float(into_s[-1]))
+    times = into_s / clock.seconds
     scale, unit = _scale(item.key.series, values)
     troubled = item.finding is not None and item.finding.verdict is Verdict.FAIL
     canvas = new_canvas(340.0, 226.0)
     axes = canvas.axes(20.0, 132.0, Margins())
-    axes.plot(minutes, values / scale, color=MUTED if troubled else INK, linewidth=1.4)
-    trend = _trend(item.finding, minutes, values)
+    axes.plot(times, values / scale, color=MUTED if troubled else INK, linewidth=1.4)
+    trend = _trend(item.finding, into_s, values)
     if trend is not None:
-        axes.plot(minutes[[0, -1]], trend / scale, color=BAD if troubled else INK, linewidth=2.0, linestyle=(0, (6, 3)))
+        axes.plot(times[[0, -1]], trend / scale, color=BAD if troubled else INK, linewidth=2.0, linestyle=(0, (6, 3)))
     for time_s in restarts:
-        axes.axvline((time_s - start_s) / 60.0, color=BAD, linewidth=1.0)
+        axes.axvline((time_s - start_s) / clock.seconds, color=BAD, linewidth=1.0)
     axes.set_ylim(*_y_range(values / scale))
-    axes.set_xlim(float(minutes[0]), max(float(minutes[-1]), float(minutes[0]) + 1e-6))
+    axes.set_xlim(float(times[0]), max(float(times[-1]), float(times[0]) + 1e-6))
     whole_ticks(axes, x=5, y=4)
     y_title(axes, unit)
-    x_unit(axes, "min")
+    x_unit(axes, clock.name)
     _draw_horizon(canvas.axes(_HORIZON_TOP, _HORIZON_HEIGHT, Margins()), item.finding, horizon_h)
     key = f"leak-{index}"
     return Chart(
@@ -131,7 +134,7 @@ def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], 
         summary=_summary(item, values, unit, scale),
         svg=to_svg(canvas, key, axes),
         header=("into the soak", f"{item.key.series} ({unit or 'count'})"),
-        rows=_rows(minutes, values / scale),
+        rows=_rows(into_s, clock.seconds, values / scale),
         note=_note(item.finding),
         emphasis=_troubled(item),
     )
@@ -162,7 +165,8 @@ def _draw_horizon(axes: Axes, finding: Finding | None, horizon_h: float) -> None
     axes.broken_barh([(0, 1)], (0.0, 0.22), color=GRID, linewidth=0)
     axes.broken_barh([(0, place(finding.observed))], (0.0, 0.22), color=colour, linewidth=0)
     axes.plot([place(low), place(high)], [0.11, 0.11], color=MUTED, linewidth=2.0, solid_capstyle="butt")
-    words = f"in {number(horizon_h)} h {quantity(finding.observed, finding.unit)} of {quantity(finding.limit, finding.unit)}"
+    grown, allowed = quantity(finding.observed, finding.unit), quantity(finding.limit, finding.unit)
+    words = f"in {number(horizon_h)} h {grown} of {allowed}"
     axes.annotate(
         words, (0, 0.3), (0, 3), textcoords="offset points", fontsize=FONT_PX, color=colour if colour == BAD else MUTED,
     )  # fmt: skip
@@ -176,13 +180,13 @@ def _scale(series: str, values: Floats) -> tuple[float, str]:
     return next(((size, name) for size, name in _SCALES if largest >= size), (1.0, "B"))
 
 
-def _trend(finding: Finding | None, minutes: Floats, values: Floats) -> Floats | None:
+def _trend(finding: Finding | None, times_s: Floats, values: Floats) -> Floats | None:
     """The criterion's slope as a line through the middle of the series; None without a slope."""
     slope = slope_per_hour(finding)
-    if slope is None or len(minutes) < 2:
+    if slope is None or len(times_s) < 2:
         return None
-    ends = minutes[[0, -1]] / 60.0
-    middle = float(np.median(minutes)) / 60.0
+    ends = times_s[[0, -1]] / 3_600.0
+    middle = float(np.median(times_s)) / 3_600.0
     line: Floats = float(np.median(values)) + slope * (ends - middle)
     return line
 
@@ -209,6 +213,9 @@ def _note(finding: Finding | None) -> str:
     return one_line(finding.why) if finding.verdict is not Verdict.PASS else ""
 
 
-def _rows(minutes: Floats, values: Floats) -> list[TableRow]:
-    picked = np.unique(np.linspace(0, len(minutes) - 1, min(len(minutes), _POINTS)).round().astype(int))
-    return [TableRow((duration(60 * float(minutes[at])), number(float(values[at]))), float(minutes[at])) for at in picked]
+def _rows(times_s: Floats, unit_s: float, values: Floats) -> list[TableRow]:
+    picked = np.unique(np.linspace(0, len(times_s) - 1, min(len(times_s), _POINTS)).round().astype(int))
+    return [
+        TableRow((duration(float(times_s[at])), number(float(values[at]))), float(times_s[at]) / unit_s)
+        for at in picked
+    ]

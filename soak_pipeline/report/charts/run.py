@@ -6,6 +6,8 @@ Owns one drawing with one time axis. Never judges.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,10 +26,13 @@ from soak_pipeline.report.charts.canvas import (
     MUTED,
     Canvas,
     Margins,
+    TimeUnit,
     new_canvas,
     tenant_colour,
+    time_unit,
     to_svg,
     whole_ticks,
+    x_unit,
     y_title,
 )
 from soak_pipeline.report.charts.chart import Chart, TableRow
@@ -44,6 +49,21 @@ PHASE_STYLES: Mapping[str, tuple[str, float]] = {
 _EVENTS_DRAWN = 12
 
 
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Where a time stands on the axis: from the first request, in the axis' unit."""
+
+    begin_s: float
+    unit: TimeUnit
+
+    @overload
+    def at(self, time_s: float) -> float: ...
+    @overload
+    def at(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]: ...
+    def at(self, time_s: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
+        return (time_s - self.begin_s) / self.unit.seconds
+
+
 def run_chart(course: Course) -> Chart | None:
     """Phases, throughput and errors over the whole run; None without request records."""
     requests = course.requests
@@ -54,11 +74,13 @@ def run_chart(course: Course) -> Chart | None:
     end_s = max([float(starts_s.max()), *(stretch.end_s for stretch in course.stretches)])
     bins = bins_for(begin_s, end_s, max_bins=180)
     rates = {
-        tenant: counts_by_bin(bins, starts_s[requests.where(tenant=tenant)]) / bins.lengths_s for tenant in TENANT_SHARES
+        tenant: counts_by_bin(bins, starts_s[requests.where(tenant=tenant)]) / bins.lengths_s
+        for tenant in TENANT_SHARES
     }
     errors = counts_by_bin(bins, starts_s[~requests.where(outcome=Outcome.OK.value)]).astype(np.float64)
     drawings = {
-        key: _draw(course, bins, rates, errors, width, key) for key, width in (("course-wide", 1080.0), ("course-narrow", 360.0))
+        key: _draw(course, bins, rates, errors, width, key)
+        for key, width in (("course-wide", 1080.0), ("course-narrow", 360.0))
     }
     return Chart(
         key="course",
@@ -73,45 +95,43 @@ def run_chart(course: Course) -> Chart | None:
 
 
 def _draw(course: Course, bins: Bins, rates: Rates, errors: NDArray[np.float64], width: float, key: str) -> str:
-    canvas = new_canvas(width, 330.0)
+    errors_px = 46.0 if errors.any() else 16.0
+    canvas = new_canvas(width, 276.0 + errors_px)
     margins = Margins(left=44.0, right=14.0)
-    begin_s = float(bins.edges_s[0])
-    limits = (0.0, (float(bins.edges_s[-1]) - begin_s) / 60.0)
-    phases = canvas.axes(14.0, 46.0, margins)
-    throughput = canvas.axes(92.0, 130.0, margins)
-    problems = canvas.axes(250.0, 46.0, margins)
+    clock = _Clock(float(bins.edges_s[0]), time_unit(float(bins.edges_s[-1] - bins.edges_s[0])))
+    limits = (0.0, clock.at(float(bins.edges_s[-1])))
+    phases = canvas.axes(6.0, 46.0, margins)
+    throughput = canvas.axes(82.0, 130.0, margins)
+    problems = canvas.axes(236.0, errors_px, margins)
     for axes in (phases, throughput, problems):
         axes.set_xlim(*limits)
         whole_ticks(axes, x=10 if width > 600 else 5)
         if axes is not problems:
             axes.tick_params(labelbottom=False)
-    _draw_phases(phases, course, begin_s, canvas)
-    _draw_rates(throughput, course, bins, rates, begin_s)
-    _draw_errors(problems, bins, errors, begin_s)
-    problems.annotate(
-        "minutes from the start", (1, 0), (0, -26), xycoords="axes fraction", textcoords="offset points", ha="right",
-        va="center", fontsize=FONT_PX, color=MUTED,
-    )  # fmt: skip
+    _draw_phases(phases, course, clock, canvas)
+    _draw_rates(throughput, course, bins, rates, clock)
+    _draw_errors(problems, bins, errors, clock)
+    x_unit(problems, clock.unit.name)
     return to_svg(canvas, key, problems)
 
 
-def _draw_phases(axes: Axes, course: Course, begin_s: float, canvas: Canvas) -> None:
+def _draw_phases(axes: Axes, course: Course, clock: _Clock, canvas: Canvas) -> None:
     axes.set_ylim(0, 1)
     axes.set_yticks([])
     axes.spines["bottom"].set_visible(False)
     scale = (canvas.width - 58.0) / max(axes.get_xlim()[1], 1e-9)
     for stretch in course.stretches:
-        start, length = (stretch.start_s - begin_s) / 60.0, (stretch.end_s - stretch.start_s) / 60.0
+        start, length = clock.at(stretch.start_s), clock.at(stretch.end_s) - clock.at(stretch.start_s)
         colour, alpha = PHASE_STYLES.get(stretch.phase, (ACCENT, 1.0))
         axes.broken_barh([(start, length)], (0.0, 0.42), color=colour, alpha=alpha, linewidth=0)
     free_px = -1.0
     for words, start_s in _headings(course.stretches):
-        at = (start_s - begin_s) / 60.0
+        at = clock.at(start_s)
         if at * scale >= free_px:
             axes.annotate(words, (at, 0.42), (0, 4), textcoords="offset points", fontsize=FONT_PX, color=MUTED)
             free_px = at * scale + len(words) * FONT_PX * 0.6 + 6.0
     for event in course.events[:_EVENTS_DRAWN]:
-        at = (event.time_s - begin_s) / 60.0
+        at = clock.at(event.time_s)
         axes.plot([at], [0.21], marker="v" if event.trouble else "|", color=BAD if event.trouble else INK, markersize=7)
 
 
@@ -120,12 +140,15 @@ def _headings(stretches: tuple[Stretch, ...]) -> list[tuple[str, float]]:
     starts: dict[str, float] = {}
     for stretch in stretches:
         starts.setdefault(stretch.session or stretch.phase, stretch.start_s)
-    return [("fan-out" if name == Phase.FANOUT else name.replace("fairness-", "fairness "), at) for name, at in starts.items()]
+    return [
+        ("fan-out" if name == Phase.FANOUT else name.replace("fairness-", "fairness "), at)
+        for name, at in starts.items()
+    ]
 
 
-def _draw_rates(axes: Axes, course: Course, bins: Bins, rates: Rates, begin_s: float) -> None:
+def _draw_rates(axes: Axes, course: Course, bins: Bins, rates: Rates, clock: _Clock) -> None:
     y_title(axes, "req/s")
-    edges = np.repeat((bins.edges_s - begin_s) / 60.0, 2)[1:-1]
+    edges = np.repeat(clock.at(bins.edges_s), 2)[1:-1]
     below = np.zeros(bins.count * 2)
     for tenant in reversed(list(TENANT_SHARES)):
         above = below + np.repeat(rates[tenant], 2)
@@ -134,7 +157,7 @@ def _draw_rates(axes: Axes, course: Course, bins: Bins, rates: Rates, begin_s: f
     for stretch in course.stretches:
         if stretch.planned_requests_per_second is not None:
             axes.plot(
-                [(stretch.start_s - begin_s) / 60.0, (stretch.end_s - begin_s) / 60.0],
+                [clock.at(stretch.start_s), clock.at(stretch.end_s)],
                 [stretch.planned_requests_per_second] * 2,
                 color=INK,
                 linewidth=1.2,
@@ -143,10 +166,15 @@ def _draw_rates(axes: Axes, course: Course, bins: Bins, rates: Rates, begin_s: f
     whole_ticks(axes, y=4)
 
 
-def _draw_errors(axes: Axes, bins: Bins, errors: NDArray[np.float64], begin_s: float) -> None:
+def _draw_errors(axes: Axes, bins: Bins, errors: NDArray[np.float64], clock: _Clock) -> None:
     y_title(axes, "errors")
     axes.bar(
-        (bins.edges_s[:-1] - begin_s) / 60.0, errors, width=bins.lengths_s / 60.0, align="edge", color=BAD, linewidth=0
+        clock.at(bins.edges_s[:-1]),
+        errors,
+        width=bins.lengths_s / clock.unit.seconds,
+        align="edge",
+        color=BAD,
+        linewidth=0,
     )
     axes.set_ylim(0, max(float(errors.max()), 1.0) * 1.1)
     whole_ticks(axes, y=2)
@@ -158,9 +186,7 @@ def _draw_errors(axes: Axes, bins: Bins, errors: NDArray[np.float64], begin_s: f
         )  # fmt: skip
 
 
-def _summary(
-    course: Course, requests: RequestTable, rates: Rates, errors: NDArray[np.float64], seconds: float
-) -> str:
+def _summary(course: Course, requests: RequestTable, rates: Rates, errors: NDArray[np.float64], seconds: float) -> str:
     peak = float(np.sum(list(rates.values()), axis=0).max())
     count = int(errors.sum())
     trouble = [event.text for event in course.events if event.trouble]
@@ -171,12 +197,11 @@ def _summary(
 
 def _rows(course: Course, bins: Bins, rates: Rates, errors: NDArray[np.float64]) -> list[TableRow]:
     begin_s = float(bins.edges_s[0])
+    unit_s = time_unit(float(bins.edges_s[-1]) - begin_s).seconds
     rows = []
     for index, middle_s in enumerate(bins.middles_s):
         phase = next((s.phase for s in course.stretches if s.start_s <= middle_s < s.end_s), "–")
         cells = [number(round(float(rates[tenant][index]), 1)) for tenant in TENANT_SHARES]
         start = duration(float(bins.edges_s[index]) - begin_s)
-        rows.append(TableRow((start, phase, *cells, f"{int(errors[index])}"), (float(middle_s) - begin_s) / 60.0))
+        rows.append(TableRow((start, phase, *cells, f"{int(errors[index])}"), (float(middle_s) - begin_s) / unit_s))
     return rows
-
-
