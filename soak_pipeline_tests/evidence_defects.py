@@ -57,6 +57,11 @@ def slow_down(run: SyntheticRun, factor: float, **where: str) -> None:
     column[mask] = np.round(column[mask] * factor).astype(column.dtype)
 
 
+def go_wrong(run: SyntheticRun, outcome: str, status: int, share: float, **where: str) -> None:
+    """Gives a share of some requests another outcome."""
+    set_outcome(run, outcome, status, int(share * run.requests.where(**where).sum()), **where)
+
+
 def set_outcome(run: SyntheticRun, outcome: str, status: int, count: int, **where: str) -> None:
     """Gives the first `count` of some requests another outcome."""
     rows = np.flatnonzero(run.requests.where(**where))[:count]
@@ -70,6 +75,26 @@ def grow(run: SyntheticRun, source: str, owner: str, series: str, per_hour: floa
     times, values = run.telemetry[source, owner, series]
     start_s, _ = run.soak_stretch_s()
     run.telemetry[source, owner, series] = (times, values + per_hour * np.maximum(0.0, times - start_s) / 3600.0)
+
+
+def recount(run: SyntheticRun, session: str) -> None:
+    """Brings the counts of a session's reports in line with its records, as if no more had been due."""
+    mask = run.requests.where(session=session)
+    for stage in ("baseline", "burst", "soak"):
+        reports = []
+        for report in run.outputs[stage].sessions:  # type: ignore[attr-defined]
+            if report.name == session:
+                worker, *others = report.workers
+                sent = {
+                    tenant: int((mask & run.requests.where(tenant=tenant) & ~run.requests.where(kind="auth")).sum())
+                    for tenant in worker.sent
+                }
+                for other in others:
+                    sent = {tenant: sent[tenant] - other.sent[tenant] for tenant in sent}
+                worker = msgspec.structs.replace(worker, sent=sent, due=sent)
+                report = msgspec.structs.replace(report, workers=(worker, *others), records=int(mask.sum()))
+            reports.append(report)
+        change_output(run, stage, sessions=tuple(reports))
 
 
 def drop_series(run: SyntheticRun, series: str) -> None:
@@ -207,7 +232,10 @@ DEFECTS: dict[str, Callable[[SyntheticRun], None]] = {
     ),
     "quiet_tenant_suffers": lambda run: slow_down(run, 1.6, phase="burst", tenant="E"),
     "quiet_tenant_fails_fast": lambda run: set_outcome(run, "throttled", 429, 200, phase="burst", tenant="E"),
-    "noisy_never_presses": lambda run: thin_out(run, 0.15, phase="burst", tenant="A"),
+    "noisy_never_presses": _together(
+        lambda run: thin_out(run, 0.15, phase="burst", tenant="A"),
+        lambda run: recount(run, "fairness-1"),
+    ),
     "rss_leak": lambda run: grow(run, "platform", "gateway-1", "rss_bytes", 400 * MIB),
     "fd_leak": lambda run: grow(run, "platform", "gateway-2", "open_fds", 300.0),
     "connection_leak": lambda run: grow(run, "database", "acp_audit", "db_connections", 60.0),
@@ -219,9 +247,9 @@ DEFECTS: dict[str, Callable[[SyntheticRun], None]] = {
     "attack_allowed": lambda run: set_outcome(run, "wrongly_allowed", 200, 1, phase="soak", operation="attack_shell"),
     "call_wrongly_denied": lambda run: set_outcome(run, "wrongly_denied", 403, 1, phase="soak", operation="execute"),
     "client_error": lambda run: set_outcome(run, "client_error", 400, 1, phase="soak", operation="execute"),
-    "server_errors": lambda run: set_outcome(run, "server_error", 500, 60, phase="soak", tenant="A", kind="allowed"),
-    "throttling_storm": lambda run: set_outcome(run, "throttled", 429, 20, phase="soak", tenant="E"),
-    "malformed_bodies": lambda run: set_outcome(run, "malformed", 200, 60, phase="soak", tenant="A"),
+    "server_errors": lambda run: go_wrong(run, "server_error", 500, 0.1, phase="soak", tenant="A", kind="allowed"),
+    "throttling_storm": lambda run: go_wrong(run, "throttled", 429, 0.2, phase="soak", tenant="E"),
+    "malformed_bodies": lambda run: go_wrong(run, "malformed", 200, 0.05, phase="soak", tenant="A"),
     "revocation_not_honoured": lambda run: _revocation(run, allowed_while_revoked=1),
     "regrant_refused": lambda run: _revocation(run, denied_after_regrant=1),
     "fanout_unanswered": lambda run: change_output(run, "agent_fanout", unanswered=2),

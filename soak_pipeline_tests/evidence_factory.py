@@ -63,8 +63,10 @@ CAPABILITIES = (
     "database.usage",
     "database.flight_recorder",
     "database.identity_graph",
+    "gateway",
     "redis",
     "metrics",
+    "server_latency",
 )
 
 SeriesName = tuple[str, str, str]

@@ -1,0 +1,175 @@
+"""Criterion: every call got the decision that it had to get, and answers were whole.
+
+Claim: per tenant, over all phases of the load, no attack and no unauthenticated call was executed, no legitimate call
+was refused, and no call met an unexpected 4xx. Timeouts, transport errors, 5xx, malformed bodies and unplanned
+throttling together stay within the allowed share of the tenant's requests. Throttling of the noisy tenant in its own
+burst is its due; any other is unplanned, since every limit was set far above the plan.
+
+The counts are of all requests, not of a sample, so they are held against the limits as they are.
+
+Validity guard: every operation of the mix was sent, and every kind often enough over the run; each tenant sent allowed
+and denied calls. With none wrong in n, the true share may still be 3/n (95 %), which the figures give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soak_pipeline.criteria.request_counts import LOAD_PHASES, count_by, count_by_two
+from soak_pipeline.criteria.results import conclude, stage_missing
+from soak_pipeline.criteria.sources import REQUESTS
+from soak_pipeline.criteria.wording import count, listed, share
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.evidence.requests import RequestTable
+from soak_pipeline.model.tenants import NOISY_TENANT
+from soak_pipeline.model.traffic import KIND_OF, Kind, Outcome, Phase
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+
+NAME = "decisions_are_correct"
+QUESTION = "Did every attack meet a denial, every legitimate call an execution, and every request a whole answer?"
+
+FEWEST_OF_A_KIND = 30
+_MUST_BE_NONE = {
+    Outcome.WRONGLY_ALLOWED: "was executed though it must be denied",
+    Outcome.WRONGLY_DENIED: "was refused though it is legitimate",
+    Outcome.CLIENT_ERROR: "met an unexpected 4xx",
+}
+_ERRORS = (Outcome.TIMEOUT, Outcome.TRANSPORT_ERROR, Outcome.SERVER_ERROR, Outcome.MALFORMED, Outcome.THROTTLED)
+
+
+def judge(evidence: RunEvidence) -> CriterionResult:
+    """Judges the outcomes of every tenant, and whether every operation was exercised; see the module's test plan."""
+    if evidence.soak is None:
+        return stage_missing(evidence, NAME, "soak", [REQUESTS])
+    requests = evidence.requests
+    load = requests.take(requests.where(phase=LOAD_PHASES)) if len(requests) else requests
+    findings = [_tenant_finding(evidence, load, tenant.name) for tenant in evidence.plan.tenants]
+    findings.append(_coverage_finding(evidence, load))
+    return conclude(
+        evidence,
+        NAME,
+        findings,
+        unit="share",
+        passed=f"{count(len(load), 'request')} of {count(len(evidence.plan.tenants), 'tenant')}: none wrongly allowed, "
+        "none wrongly denied, errors within the limit",
+        files=[REQUESTS],
+    )
+
+
+def _tenant_finding(evidence: RunEvidence, load: RequestTable, name: str) -> Finding:
+    subject = f"tenant {name}"
+    rows = load.take(load.where(tenant=name)) if len(load) else load
+    kinds = count_by(rows, "kind") if len(rows) else {}
+    wanted = [kind for kind in (Kind.ALLOWED, Kind.DENIED) if evidence.plan.profile.mix.get(kind, 0.0) > 0]
+    outcomes = count_by(rows, "outcome") if len(rows) else {}
+    errors = {outcome.value: number for outcome in _ERRORS if (number := outcomes.get(outcome.value, 0))}
+    errors = _without_due_throttling(rows, name, errors)
+    figures = _figures(rows, outcomes, kinds)
+    for outcome, words in _MUST_BE_NONE.items():
+        if number := outcomes.get(outcome.value, 0):
+            return Finding(
+                subject=subject,
+                verdict=Verdict.FAIL,
+                observed=float(number),
+                limit=0.0,
+                unit="requests",
+                why=f"tenant {name}: {count(number, 'request')} {_plural(words, number)}, limit 0 "
+                f"({_operations(rows, outcome)})",
+                figures=figures,
+            )
+    limit = evidence.thresholds.error_share_max
+    error_share = sum(errors.values()) / len(rows) if len(rows) else 0.0
+    details = listed(f"{count(number)} {outcome}" for outcome, number in errors.items())
+    if error_share > limit:
+        verdict, why = Verdict.FAIL, f"tenant {name}: {share(error_share)} of {count(len(rows), 'request')} went wrong"
+        why += f" ({details}), limit {share(limit)}"
+    elif absent := [kind for kind in wanted if not kinds.get(kind)]:
+        verdict, why = Verdict.INCONCLUSIVE, f"tenant {name} sent no {listed(absent)} calls"
+    else:
+        verdict = Verdict.PASS
+        why = f"tenant {name}: {count(len(rows), 'request')}, none wrongly allowed or denied, "
+        why += f"{share(error_share)} errors{f' ({details})' if errors else ''}, limit {share(limit)}"
+    return Finding(
+        subject=subject,
+        verdict=verdict,
+        observed=error_share if len(rows) else None,
+        limit=limit,
+        unit="share",
+        why=why,
+        figures=figures,
+    )
+
+
+def _without_due_throttling(rows: RequestTable, name: str, errors: dict[str, int]) -> dict[str, int]:
+    if name != NOISY_TENANT or Outcome.THROTTLED.value not in errors:
+        return errors
+    due = int(rows.where(outcome=Outcome.THROTTLED, phase=Phase.BURST).sum())
+    left = errors[Outcome.THROTTLED.value] - due
+    others = {outcome: number for outcome, number in errors.items() if outcome != Outcome.THROTTLED.value}
+    return {**others, Outcome.THROTTLED.value: left} if left else others
+
+
+def _operations(rows: RequestTable, outcome: Outcome) -> str:
+    by_operation = count_by(rows, "operation", rows.where(outcome=outcome))
+    ordered = sorted(by_operation.items(), key=lambda item: -item[1])
+    return listed(f"{count(number)} x {operation}" for operation, number in ordered)
+
+
+def _figures(
+    rows: RequestTable, outcomes: Mapping[str, int], kinds: Mapping[str, int]
+) -> dict[str, float | int | str | None]:
+    figures: dict[str, float | int | str | None] = {"requests": len(rows)}
+    figures |= {outcome.value: outcomes.get(outcome.value, 0) for outcome in Outcome}
+    denied = kinds.get(Kind.DENIED.value, 0)
+    figures["denied_calls"] = denied
+    figures["wrongly_allowed_share_upper_95"] = min(1.0, 3.0 / denied) if denied else None
+    return figures
+
+
+def _coverage_finding(evidence: RunEvidence, load: RequestTable) -> Finding:
+    """Whether the run exercised what it claims to have judged."""
+    planned = [kind for kind, part in evidence.plan.profile.mix.items() if part > 0]
+    kinds = count_by(load, "kind") if len(load) else {}
+    operations = count_by(load, "operation") if len(load) else {}
+    rare = [f"{count(kinds.get(kind, 0))} {kind}" for kind in planned if kinds.get(kind, 0) < FEWEST_OF_A_KIND]
+    never = [op for op, kind in KIND_OF.items() if kind in planned and not operations.get(op)]
+    fewest = min((kinds.get(kind, 0) for kind in planned), default=0)
+    why = f"every operation was sent, and at least {count(fewest)} of each kind"
+    if never:
+        why = f"{listed(never)} {'was' if len(never) == 1 else 'were'} never sent, so decisions about it are unknown"
+    elif rare:
+        why = f"too few to judge: {listed(rare)} requests, at least {FEWEST_OF_A_KIND} of each kind are needed"
+    return Finding(
+        subject="operations",
+        verdict=Verdict.INCONCLUSIVE if never or rare else Verdict.PASS,
+        observed=float(fewest),
+        limit=float(FEWEST_OF_A_KIND),
+        unit="requests",
+        why=why,
+        figures=_matrix(load),
+    )
+
+
+def _matrix(load: RequestTable) -> dict[str, float | int | str | None]:
+    """Requests per operation, all and wrong ones."""
+    if not len(load):
+        return {}
+    counts: NDArray[np.int64] = count_by_two(load, "operation", "outcome")
+    right = load.labels["outcome"].index(Outcome.OK) if Outcome.OK in load.labels["outcome"] else None
+    figures: dict[str, float | int | str | None] = {}
+    for operation, row in zip(load.labels["operation"], counts, strict=True):
+        if total := int(row.sum()):
+            figures[operation] = total
+            figures[f"{operation}_wrong"] = total - (int(row[right]) if right is not None else 0)
+    return figures
+
+
+def _plural(words: str, number: int) -> str:
+    return (
+        words
+        if number == 1
+        else words.replace("was ", "were ").replace("it is", "they are").replace("it must", "they must")
+    )

@@ -1,0 +1,9 @@
+"""The documents of a run that are made of judged figures, in one place for the report."""
+
+from __future__ import annotations
+
+from soak_pipeline.criteria.fairness_table import fairness_document
+from soak_pipeline.criteria.latency_tables import latency_document
+from soak_pipeline.criteria.platform_tables import chain_document, reconcile_document
+
+__all__ = ["chain_document", "fairness_document", "latency_document", "reconcile_document"]

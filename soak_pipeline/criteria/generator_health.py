@@ -1,0 +1,85 @@
+"""Whether the load generator was fit to measure, session by session.
+
+A generator that is short of CPU sends late and reads late, and would blame the platform for it. So a latency criterion
+does not accuse the platform with figures from such a session: it says INCONCLUSIVE, and why. Load that was not sent
+because the platform answered slowly is not the generator's fault, and no excuse here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from soak_pipeline.criteria.wording import ms, share
+from soak_pipeline.model.stage_outputs import SessionReport
+from soak_pipeline.model.thresholds import Thresholds
+from soak_pipeline.model.verdict import Finding, Verdict
+
+
+def generator_trouble(sessions: Iterable[SessionReport], thresholds: Thresholds) -> str:
+    """Why latencies of these sessions accuse nobody but the generator; empty when it was fit."""
+    for session in sessions:
+        for finding in (lag_finding(session, thresholds), cpu_finding(session, thresholds), lost_finding(session)):
+            if finding.verdict is not Verdict.PASS:
+                return finding.why
+    return ""
+
+
+def lag_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
+    """The event loop of every load worker was on time."""
+    limit = thresholds.generator_loop_lag_ms_p99_max
+    subject = f"event loop, session {session.name}"
+    lags = [worker.loop_lag_ms_p99 for worker in session.workers]
+    known = [lag for lag in lags if lag is not None]
+    if not known or len(known) < len(lags):
+        return _unknown(subject, limit, "ms", f"a load worker of session {session.name} reported no loop lag")
+    worst = max(known)
+    return Finding(
+        subject=subject,
+        verdict=Verdict.PASS if worst <= limit else Verdict.INCONCLUSIVE,
+        observed=worst,
+        limit=limit,
+        unit="ms",
+        why=f"load generator's event loop was {ms(worst)} late at p99 in session {session.name}, limit {ms(limit)}",
+    )
+
+
+def cpu_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
+    """No load worker used up its core."""
+    limit = thresholds.generator_cpu_share_max
+    subject = f"generator CPU, session {session.name}"
+    shares = [worker.cpu_share_max for worker in session.workers]
+    known = [value for value in shares if value is not None]
+    if not known or len(known) < len(shares):
+        return _unknown(subject, limit, "share", f"a load worker of session {session.name} reported no CPU share")
+    worst = max(known)
+    return Finding(
+        subject=subject,
+        verdict=Verdict.PASS if worst <= limit else Verdict.INCONCLUSIVE,
+        observed=worst,
+        limit=limit,
+        unit="share",
+        why=f"busiest load worker used {share(worst)} of its core in session {session.name}, limit {share(limit)}",
+    )
+
+
+def lost_finding(session: SessionReport) -> Finding:
+    """Every load worker was there to the end."""
+    lost = [worker.worker for worker in session.workers if worker.lost]
+    subject = f"load workers, session {session.name}"
+    if not session.workers:
+        return _unknown(subject, 0.0, "workers", f"session {session.name} has no report of a load worker")
+    names = ", ".join(str(worker) for worker in lost)
+    return Finding(
+        subject=subject,
+        verdict=Verdict.INCONCLUSIVE if lost else Verdict.PASS,
+        observed=float(len(lost)),
+        limit=0.0,
+        unit="workers",
+        why=f"load worker {names} was lost during session {session.name}"
+        if lost
+        else f"no load worker was lost in session {session.name}",
+    )
+
+
+def _unknown(subject: str, limit: float, unit: str, why: str) -> Finding:
+    return Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=limit, unit=unit, why=why)

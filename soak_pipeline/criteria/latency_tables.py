@@ -1,0 +1,165 @@
+"""The content of `latency.json`: percentiles per tenant and kind on both clocks, windows, the server's count."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soak_pipeline.analysis.dependence import exceedance_design_effect
+from soak_pipeline.analysis.percentiles import (
+    PercentileEstimate,
+    WindowedPercentiles,
+    percentile_estimates,
+    windowed_percentiles,
+)
+from soak_pipeline.analysis.proportions import shares_agree
+from soak_pipeline.criteria.latency_samples import LatencyGroup, latency_groups
+from soak_pipeline.criteria.windows import fairness_windows, judged_seconds, looks_taken, soak_stretch_s
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.documents import (
+    LatencyDocument,
+    LatencyRow,
+    LatencyWindow,
+    Percentile,
+    Percentiles,
+    ServerCrossCheck,
+)
+from soak_pipeline.model.traffic import Kind, Phase
+
+JUDGED_KIND = Kind.ALLOWED
+JUDGED_SHARE = 0.95
+CONFIDENCE = 0.95
+WINDOW_S = 300.0
+AGREEMENT_MARGIN = 0.01
+
+
+def latency_document(evidence: RunEvidence) -> LatencyDocument:
+    """Every latency figure of the run."""
+    groups = latency_groups(evidence)
+    seconds = judged_seconds_by_phase(evidence)
+    judged = [group for group in groups if group.phase is Phase.SOAK and group.kind is JUDGED_KIND]
+    return LatencyDocument(
+        run_id=evidence.plan.run_id,
+        limit_ms=evidence.thresholds.gateway_latency_ms_p95_max,
+        judged_kind=JUDGED_KIND.value,
+        rows=tuple(_row(group, seconds.get(group.phase, 0.0)) for group in groups),
+        windows=tuple(window for group in judged for window in _windows(evidence, group)),
+        server=server_cross_checks(evidence),
+    )
+
+
+def judged_seconds_by_phase(evidence: RunEvidence) -> dict[Phase, float]:
+    """Planned seconds of each judged phase, without settling."""
+    windows = fairness_windows(evidence.plan, looks_taken(evidence))
+    return {
+        Phase.BASELINE: judged_seconds(windows.of_phase(Phase.BASELINE)),
+        Phase.BURST: judged_seconds(windows.of_phase(Phase.BURST)),
+        Phase.SOAK: evidence.plan.profile.soak_s,
+    }
+
+
+def soak_windows(evidence: RunEvidence, group: LatencyGroup) -> WindowedPercentiles | None:
+    """p95 of consecutive windows of the soak against the limit; None when the soak never began."""
+    stretch = soak_stretch_s(evidence)
+    if stretch is None:
+        return None
+    return windowed_percentiles(
+        group.times_s,
+        group.latency_ms,
+        JUDGED_SHARE,
+        limit=evidence.thresholds.gateway_latency_ms_p95_max,
+        start_s=stretch[0],
+        end_s=stretch[1],
+        window_s=WINDOW_S,
+        confidence=CONFIDENCE,
+        design_effect=design_effect(group),
+    )
+
+
+def design_effect(group: LatencyGroup) -> float:
+    """How much less the samples are worth because slow requests come together; at least 1."""
+    return exceedance_design_effect(group.times_s, group.latency_ms, JUDGED_SHARE)
+
+
+def percentiles(values: NDArray[np.float64], effect: float = 1.0) -> Percentiles:
+    """p50, p95 and p99 with their intervals."""
+    p50, p95, p99 = (
+        as_percentile(estimate)
+        for estimate in percentile_estimates(
+            values, (0.50, JUDGED_SHARE, 0.99), confidence=CONFIDENCE, design_effect=effect
+        )
+    )
+    return Percentiles(p50=p50, p95=p95, p99=p99)
+
+
+def as_percentile(estimate: PercentileEstimate) -> Percentile:
+    """An estimate as the documents hold it."""
+    return Percentile(value=estimate.value, lower=estimate.lower, upper=estimate.upper)
+
+
+def server_cross_checks(evidence: RunEvidence) -> tuple[ServerCrossCheck, ...]:
+    """The gateway's histogram beside our service times, per tenant; both over all answered kinds of the soak."""
+    if evidence.platform_evidence is None:
+        return ()
+    requests = evidence.requests
+    in_soak = requests.where(phase=Phase.SOAK) & (requests.columns["status"] > 0) if len(requests) else None
+    checks = []
+    for server in evidence.platform_evidence.server_latency:
+        within_ms = server.slo_s * 1_000.0
+        service_ms = (
+            requests.take(in_soak & requests.where(tenant=server.tenant)).service_ms
+            if in_soak is not None
+            else np.empty(0)
+        )
+        client_within, client_total = int((service_ms <= within_ms).sum()), len(service_ms)
+        readable = bool(server.requests) and server.within_slo is not None and client_total > 0
+        agreement = None
+        if server.requests and server.within_slo is not None and client_total:
+            agreement, _ = shares_agree(
+                client_within, client_total, server.within_slo, server.requests, margin=AGREEMENT_MARGIN
+            )
+        checks.append(
+            ServerCrossCheck(
+                tenant=server.tenant,
+                within_ms=within_ms,
+                server_requests=server.requests,
+                client_requests=client_total,
+                server_share=server.within_slo / server.requests
+                if server.requests and server.within_slo is not None
+                else None,
+                client_share=client_within / client_total if client_total else None,
+                agreement=None if agreement is None else agreement.value,
+                reason=server.reason or ("" if readable else "one side counted no request"),
+            )
+        )
+    return tuple(checks)
+
+
+def _row(group: LatencyGroup, phase_s: float) -> LatencyRow:
+    effect = design_effect(group)
+    return LatencyRow(
+        phase=group.phase.value,
+        tenant=group.tenant,
+        kind=group.kind.value,
+        requests=group.requests,
+        outcomes=group.outcomes,
+        samples=len(group.latency_ms),
+        unanswered=group.unanswered,
+        requests_per_second=group.requests / phase_s if phase_s else None,
+        latency_ms=percentiles(group.latency_ms, effect),
+        service_ms=percentiles(group.service_ms, effect),
+    )
+
+
+def _windows(evidence: RunEvidence, group: LatencyGroup) -> list[LatencyWindow]:
+    windowed = soak_windows(evidence, group)
+    return [
+        LatencyWindow(
+            tenant=group.tenant,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            samples=window.estimate.samples,
+            latency_ms_p95=as_percentile(window.estimate),
+        )
+        for window in (windowed.windows if windowed else ())
+    ]

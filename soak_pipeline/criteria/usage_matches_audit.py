@@ -1,0 +1,140 @@
+"""Criterion: what was audited is what is billed, and the pipelines were empty in time.
+
+Claim: for each tenant, every billable audit row has its usage row and every usage row its audit row, nothing is billed
+twice, and no pending or failed row is left in the outbox. For the platform: the pipelines emptied within the limit
+after the load stopped, and no dead letter was left.
+
+Validity guard: every count was read, and there were billable rows. Otherwise INCONCLUSIVE.
+
+Source: the reconciliation that operators run by hand, per tenant and after the drain, because rows that are still on
+their way look like gaps.
+"""
+
+from __future__ import annotations
+
+from soak_pipeline.criteria.results import conclude, stage_missing, unmeasured
+from soak_pipeline.criteria.sources import RECONCILE_FILE, stage_file, unavailable
+from soak_pipeline.criteria.wording import count, listed, seconds
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.stage_outputs import Drain, PlatformEvidence, ReconcileEvidence
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+
+NAME = "usage_matches_audit"
+QUESTION = "Does every tenant's usage match its audit rows, with empty queues in time after the load?"
+
+_COUNTS = (
+    ("audit_without_usage", "{} without usage", "audit row"),
+    ("usage_without_audit", "{} without an audit row", "usage row"),
+    ("billed_twice", "{} billed twice", "call"),
+    ("outbox_pending", "{} in the outbox", "pending row"),
+    ("outbox_failed", "{} in the outbox", "failed row"),
+)
+
+
+def judge(evidence: RunEvidence) -> CriterionResult:
+    """Judges the reconciliation of every tenant, the drain and the dead letters; see the module's test plan."""
+    platform = evidence.platform_evidence
+    if platform is None:
+        return stage_missing(evidence, NAME, "platform_evidence", [RECONCILE_FILE])
+    tenants = reconcile_findings(evidence)
+    drained = f"the pipelines were empty {seconds(platform.drain.seconds)} after the load"
+    return conclude(
+        evidence,
+        NAME,
+        [*tenants, _drain_finding(evidence, platform.drain), _dead_letter_finding(platform)],
+        unit="rows",
+        passed=f"usage matches the audit rows of all {len(tenants)} tenants, and {drained}",
+        files=[RECONCILE_FILE, stage_file(evidence, "platform_evidence")],
+    )
+
+
+def reconcile_findings(evidence: RunEvidence) -> list[Finding]:
+    """One finding per tenant of the plan."""
+    platform = evidence.platform_evidence
+    entries = {} if platform is None else {entry.tenant: entry for entry in platform.reconciliation}
+    return [_tenant_finding(evidence, tenant.name, entries.get(tenant.name)) for tenant in evidence.plan.tenants]
+
+
+def _tenant_finding(evidence: RunEvidence, name: str, entry: ReconcileEvidence | None) -> Finding:
+    subject = f"tenant {name}"
+    if entry is None:
+        return unmeasured(subject, f"tenant {name}: its usage was not compared with its audit rows")
+    found = {field: getattr(entry, field) for field, _, _ in _COUNTS}
+    figures = {"billable_audit_rows": entry.billable_audit_rows, "usage_rows": entry.usage_rows, **found}
+    problems = [template.format(count(found[field], noun)) for field, template, noun in _COUNTS if found[field]]
+    if problems:
+        example = f", such as request {entry.samples[0]}" if entry.samples else ""
+        return Finding(
+            subject=subject,
+            verdict=Verdict.FAIL,
+            observed=float(sum(number for number in found.values() if number)),
+            limit=0.0,
+            unit="rows",
+            why=f"tenant {name}: {listed(problems)}{example}, limit 0; see {RECONCILE_FILE}",
+            figures=figures,
+        )
+    unread = [field for field, number in found.items() if number is None]
+    if unread or not entry.billable_audit_rows:
+        reason = entry.reason or unavailable(evidence, "database.audit", "database.usage")
+        what = f"{listed(unread)} could not be read" if unread else "there were no billable audit rows"
+        return Finding(
+            subject=subject,
+            verdict=Verdict.INCONCLUSIVE,
+            limit=0.0,
+            unit="rows",
+            why=f"tenant {name}: {what}{': ' + reason if reason else ''}",
+            figures=figures,
+        )
+    return Finding(
+        subject=subject,
+        verdict=Verdict.PASS,
+        observed=0.0,
+        limit=0.0,
+        unit="rows",
+        why=f"tenant {name}: {count(entry.billable_audit_rows, 'billable audit row')}, each with one usage row",
+        figures=figures,
+    )
+
+
+def _drain_finding(evidence: RunEvidence, drain: Drain) -> Finding:
+    limit_s = evidence.thresholds.drain_s_max
+    left = listed(f"{count(number)} in {queue}" for queue, number in drain.left.items() if number)
+    if drain.drained is None:
+        verdict, why = Verdict.INCONCLUSIVE, f"whether the pipelines emptied could not be seen: {drain.reason}"
+    elif not drain.drained:
+        verdict = Verdict.FAIL
+        why = (
+            f"pipelines were not empty {seconds(drain.seconds)} after the load, limit {seconds(limit_s)}; left: {left}"
+        )
+    elif drain.seconds > limit_s:
+        verdict = Verdict.FAIL
+        why = f"pipelines took {seconds(drain.seconds)} to empty after the load, limit {seconds(limit_s)}"
+    else:
+        verdict = Verdict.PASS
+        why = f"pipelines were empty {seconds(drain.seconds)} after the load, limit {seconds(limit_s)}"
+    return Finding(
+        subject="pipelines",
+        verdict=verdict,
+        observed=None if drain.drained is None else drain.seconds,
+        limit=limit_s,
+        unit="s",
+        why=why,
+        figures={f"left_{queue}": number for queue, number in drain.left.items()},
+    )
+
+
+def _dead_letter_finding(platform: PlatformEvidence) -> Finding:
+    queues = platform.dead_letters
+    if not queues:
+        return unmeasured("dead letters", "no dead-letter queue could be read")
+    total = sum(queues.values())
+    filled = listed(f"{count(number)} in {queue}" for queue, number in queues.items() if number)
+    return Finding(
+        subject="dead letters",
+        verdict=Verdict.FAIL if total else Verdict.PASS,
+        observed=float(total),
+        limit=0.0,
+        unit="entries",
+        why=f"{count(total, 'dead letter')}: {filled}; limit 0" if total else "no dead letter was left",
+        figures=dict(queues),
+    )
