@@ -19,7 +19,7 @@ from markupsafe import Markup
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyRow
 from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES
-from soak_pipeline.model.verdict import CriterionResult
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.fairness import fairness_charts
 from soak_pipeline.report.charts.latency import latency_charts
@@ -38,6 +38,7 @@ from soak_pipeline.report.verdict_document import VerdictDocument
 
 REPORT_FILE = "report.html"
 ERROR_KINDS_SHOWN = 50
+FOLDED_FROM = 6
 _ORDER = ("FAIL", "INCONCLUSIVE", "PASS", NOT_ASKED)
 _TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "open"}
 _PHASE_LEGEND = (
@@ -229,6 +230,7 @@ def _environment() -> Environment:
         between=interval_text,
         drawing=Markup,
         limit_of=limit_of,
+        parted=_parted,
         plain=_plain,
         quantity=quantity,
         title_of=title_of,
@@ -241,6 +243,14 @@ def _environment() -> Environment:
 def _shown(value: object) -> object:
     """Takes from every text what acts, before it is escaped; markup of our own passes."""
     return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _parted(result: CriterionResult) -> tuple[Sequence[Finding], Sequence[Finding]]:
+    """The findings to show at once, and those to fold away: the ones that hold, beside some that do not."""
+    holding = [finding for finding in result.findings if finding.verdict is Verdict.PASS]
+    if result.verdict is Verdict.PASS or len(holding) < FOLDED_FROM:
+        return result.findings, ()
+    return [finding for finding in result.findings if finding.verdict is not Verdict.PASS], holding
 
 
 def _plain(value: object) -> str:

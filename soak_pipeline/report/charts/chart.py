@@ -33,7 +33,7 @@ class Chart:
         header: of the table; the first column is what the chart's x axis shows.
         rows: the numbers that are drawn.
         note: how they were made, such as the length of a bin.
-        emphasis: whether it shows a finding that is not PASS.
+        tone: `fail` or `open` when it shows a finding that is not PASS, else empty.
     """
 
     key: str
@@ -44,4 +44,4 @@ class Chart:
     rows: Sequence[TableRow]
     svg_narrow: str | None = None
     note: str = ""
-    emphasis: bool = False
+    tone: str = ""

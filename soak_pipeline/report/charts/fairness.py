@@ -28,6 +28,7 @@ from soak_pipeline.report.charts.canvas import (
 from soak_pipeline.report.charts.chart import Chart, TableRow
 from soak_pipeline.report.quantities import interval_text, number, quantity
 
+_TONES = {"PASS": "", "OPEN": "open", "FAIL": "fail"}
 _ROWS = Margins(left=66.0, right=16.0, top=20.0)
 
 
@@ -68,7 +69,6 @@ def _ratios(tenants: Sequence[TenantFairness], limit: float) -> Chart:
     )  # fmt: skip
     axes.xaxis.set_major_formatter("{x:.2f}x")
     whole_ticks(axes, x=5)
-    worst = max(tenants, key=lambda tenant: tenant.ratio or 0.0)
     return Chart(
         key="fairness-ratio",
         title="p99 in the burst over p99 in the baseline",
@@ -88,7 +88,7 @@ def _ratios(tenants: Sequence[TenantFairness], limit: float) -> Chart:
             for tenant in tenants
         ],
         note="Diamond: mean over the pairs; bar: its interval; dots: single pairs.",
-        emphasis=any(tenant.decision != "PASS" for tenant in tenants) and (worst.ratio or 0.0) > limit,
+        tone=_TONES[max((tenant.decision for tenant in tenants), key=list(_TONES).index)],
     )
 
 

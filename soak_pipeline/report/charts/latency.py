@@ -47,6 +47,8 @@ COUNTED = (Outcome.OK, *UNANSWERED)
 
 _CURVE_POINTS = 90
 _PLOT_PX = 144.0
+_LABEL_PLACES = 0.15
+"""Width of a label on the axis of nines."""
 _CURVE_TICKS = (0.0, 0.50, 0.90, 0.99, 0.999, 0.9999, 0.99999)
 _SCALE_WITHOUT_LIMIT = 0.4
 """Where nothing reaches this share of the limit, the scale shows the figures instead of the distance."""
@@ -163,7 +165,7 @@ def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
         header=("into the soak", "samples", "p50 ms", "p95 ms", "p99 ms", "service p95 ms", "service p99 ms"),
         rows=_rows(part, unit.seconds),
         note=_bin_note(part),
-        emphasis=bool(np.nanmax(part.latency[:, 1]) > limit_ms),
+        tone="fail" if float(np.nanmax(part.latency[:, 1])) > limit_ms else "",
     )
 
 
@@ -249,12 +251,12 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
 
 def _spread(ends: list[tuple[float, float, str]], top_ms: float) -> list[tuple[float, float, float, str]]:
     """The ends of curves with a vertical shift for each label (pixels), so that no label covers another."""
-    placed, lowest_free = [], -np.inf
+    placed: list[tuple[float, float, float, str]] = []
     for place, value, tenant in sorted(ends, key=lambda end: end[1]):
         height = value / top_ms * _PLOT_PX
-        at = max(height, lowest_free)
+        beside = [other for other in placed if abs(other[0] - place) < _LABEL_PLACES]
+        at = max([height, *(other[1] / top_ms * _PLOT_PX + other[2] + FONT_PX for other in beside)])
         placed.append((place, value, at - height, tenant))
-        lowest_free = at + FONT_PX
     return placed
 
 

@@ -41,6 +41,7 @@ PANELS = 24
 _POINTS = 120
 _HORIZON_TOP, _HORIZON_HEIGHT = 186.0, 34.0
 _SCALES = ((1_024.0**3, "GiB"), (1_024.0**2, "MiB"), (1_024.0, "KiB"))
+_TONES = {Verdict.FAIL: "fail", Verdict.INCONCLUSIVE: "open", Verdict.PASS: ""}
 _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
 
@@ -136,7 +137,7 @@ def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], 
         header=("into the soak", f"{item.key.series} ({unit or 'count'})"),
         rows=_rows(into_s, clock.seconds, values / scale),
         note=_note(item.finding),
-        emphasis=_troubled(item),
+        tone=_TONES[item.finding.verdict] if item.finding is not None else "",
     )
 
 

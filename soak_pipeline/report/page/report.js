@@ -64,7 +64,6 @@
     });
   }
 
-  addEventListener("beforeprint", () => document.querySelectorAll(".criterion").forEach((each) => (each.open = true)));
   const unfold = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (target && target.matches(".criterion")) target.open = true;

@@ -113,8 +113,8 @@ def _records_row(tenant: str, chain: TenantChain | None, usage: TenantReconcilia
         chain="INCONCLUSIVE" if chain is None else chain.verdict.value,
         chain_cells=(
             _count(None if platform is None else platform.processed_count),
-            _count(None if platform is None else platform.violations),
             _count(None if ours is None else ours.rows),
+            _count(None if platform is None else platform.violations),
             _count(broken),
             _count(None if ours is None else ours.acknowledged_missing),
         ),
