@@ -64,8 +64,9 @@ class Settings:
 
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 18000
-    #: Requests of all tenants that one gateway worker executes at once.
-    gateway_slots: int = 64
+    #: Requests of all tenants that one gateway worker works on at once. At least the highest rate of one worker times
+    #: the mean service time; not many more, since what is under way delays everyone else's next request.
+    gateway_slots: int = 24
     #: Requests of one tenant that may wait for a slot in one gateway worker; one more is answered 429.
     gateway_queue_per_tenant: int = 1024
     max_payload_bytes: int = 10_000

@@ -6,6 +6,7 @@ errors into answers, and the measurement of every answer.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -40,6 +41,7 @@ from infra.acp.switches import CLOSED_WHEN_STRICT
 logger = logging.getLogger(__name__)
 
 _AUTHENTICATE = ((b"www-authenticate", b'Bearer realm="aegis"'),)
+_RETRY_SOON = ((b"retry-after", b"1"),)
 _RETRY_LATER = ((b"retry-after", b"5"),)
 
 
@@ -83,10 +85,7 @@ class Gateway:
             route, request.params = found
             if route.access is Access.PUBLIC:
                 return await route.handler(self._services, request)
-            await self._admit(request, route)
-            if route.access is Access.EXECUTE:
-                return await route.handler(self._services, request)
-            return await self._manage(request, route)
+            return await self._answer_in_slot(request, route)
         except Refusal as refusal:
             return refusal.response()
         except RedisUnavailable as error:
@@ -114,6 +113,37 @@ class Gateway:
             logger.exception("%s %s failed", request.method, request.path)
             return Refusal(500, "Internal server error").response()
 
+    async def _answer_in_slot(self, request: Request, route: Route) -> Response:
+        """Answer a protected call in one of the slots that the tenants share.
+
+        The slot is taken before anything costly is done, so that the calls of a tenant that asks too much wait where
+        they cost nothing. A call that gets no slot leaves no trace but its answer.
+        """
+        request.principal = self._authenticate(request)
+        request.tenant_id = tenant_id = request.principal.tenant_id
+        slots = self._services.slots
+        if not slots.try_acquire(tenant_id):
+            await self._wait_for_slot(tenant_id)
+        try:
+            await self._admit(request, route)
+            if route.access is Access.EXECUTE:
+                return await route.handler(self._services, request)
+            return await self._manage(request, route)
+        finally:
+            slots.release(tenant_id)
+
+    async def _wait_for_slot(self, tenant_id: str) -> None:
+        limit_s = self._services.settings.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._services.slots.wait(tenant_id)
+        except QueueFull as error:
+            metrics.RATE_LIMITED.labels(self._metrics.label(tenant_id), "queue").inc()
+            raise Refusal(429, f"Rate limit exceeded: {error}", headers=_RETRY_SOON) from None
+        except TimeoutError:
+            error_text = f"Service unavailable: no slot within {limit_s} s"
+            raise Refusal(503, error_text, headers=_RETRY_SOON, meta={"category": "saturated"}) from None
+
     async def _read_body(self, request: Request, receive: Receive) -> None:
         """Read the body, unless it is too large: that is refused before anything else is looked at."""
         limit = self._services.settings.max_payload_bytes
@@ -132,9 +162,8 @@ class Gateway:
         return Refusal(404, "Not found")
 
     async def _admit(self, request: Request, route: Route) -> None:
-        """Ask for a valid token, the tenant it may act on, the role, and room in the tenant's limits."""
-        caller = self._authenticate(request)
-        request.tenant_id = caller.tenant_id
+        """Ask for a token that is not revoked, the role, room in the tenant's limits, and the tenant to act on."""
+        caller = request.caller
         admission = await self._services.gate.admit(caller)
         if admission.outcome == "load":
             if not await self._services.directory.load_limits(caller.tenant_id):
@@ -142,7 +171,7 @@ class Gateway:
             admission = await self._services.gate.admit(caller)
         if admission.outcome == "token":
             raise _unauthorized("revoked")
-        request.principal, request.admission = caller, admission
+        request.admission = admission
         roles.require(caller, route.role)
         self._refuse_closed(route)
         if admission.outcome != "ok":
@@ -208,7 +237,7 @@ class Gateway:
         except Refusal as refusal:
             response = refusal.response()
         except QueueFull as error:
-            response = Refusal(429, f"Rate limit exceeded: {error}", headers=((b"retry-after", b"1"),)).response()
+            response = Refusal(429, f"Rate limit exceeded: {error}", headers=_RETRY_SOON).response()
         await self._services.journal.commit(management_event(request, response.status))
         return response
 

@@ -17,7 +17,6 @@ from infra.acp import events
 from infra.acp.gateway import idempotency, metrics, policy
 from infra.acp.gateway.agents import TOOL_NAME
 from infra.acp.gateway.directory import AgentView
-from infra.acp.gateway.fair_slots import QueueFull
 from infra.acp.gateway.http import Header, Refusal, Request, Response, encode_json, is_canonical_uuid
 from infra.acp.gateway.journal import append, audit_event
 from infra.acp.gateway.redis_link import Command
@@ -173,32 +172,15 @@ def _guard_tool(call: Call) -> None:
 
 
 async def _run(services: Services, call: Call) -> None:
-    """Run the tool in one of the slots that the tenants share."""
-    settings, tenant_id = services.settings, call.request.caller.tenant_id
-    slots = services.execution_slots
-    left_s = settings.request_timeout_s - (time.perf_counter() - call.request.started_clock)
-    try:
-        if not slots.try_acquire(tenant_id):
-            async with asyncio.timeout(left_s):
-                await slots.wait(tenant_id)
-    except QueueFull:
-        refusal = Refusal(
-            429, "Rate limit exceeded: too many executions of this tenant wait", headers=((b"retry-after", b"1"),)
-        )
-        raise Stopped(refusal, decision="throttle") from None
-    except TimeoutError:
-        refusal = Refusal(504, "decision_timeout", meta={"category": "timeout", "request_id": call.request.request_id})
-        raise Stopped(refusal, decision="error", outcome="error") from None
-    try:
-        duration_s = service_time_s(
-            call.request.request_id,
-            median_ms=settings.service_time_median_ms,
-            sigma=settings.service_time_sigma,
-            seed=settings.service_time_seed,
-        )
-        await asyncio.sleep(duration_s)
-    finally:
-        slots.release(tenant_id)
+    """Run the tool: it takes the time that the request id draws."""
+    settings = services.settings
+    duration_s = service_time_s(
+        call.request.request_id,
+        median_ms=settings.service_time_median_ms,
+        sigma=settings.service_time_sigma,
+        seed=settings.service_time_seed,
+    )
+    await asyncio.sleep(duration_s)
 
 
 async def _finish(services: Services, call: Call) -> Response:

@@ -1,4 +1,4 @@
-"""Fair sharing of a bounded number of execution slots among tenants.
+"""Fair sharing of a bounded number of slots among tenants.
 
 Owns who may run next. A tenant within its fair share never waits while a slot is free. A tenant beyond its share may
 use the slots that nobody needs, except for a headroom that is kept while other tenants are active, so that their next

@@ -48,8 +48,9 @@ def _gauge(name: str, text: str, *labels: str) -> Gauge:
 
 
 INFLIGHT = _gauge("acp_gateway_inflight_requests", "Requests being handled")
-SLOTS_IN_USE = _gauge("acp_gateway_execution_slots_in_use", "Execution slots taken")
-SLOT_WAITERS = _gauge("acp_gateway_queue_waiters", "Executions waiting for a slot")
+SLOTS = _gauge("acp_gateway_slots", "Request slots that the tenants share")
+SLOTS_IN_USE = _gauge("acp_gateway_slots_in_use", "Request slots taken")
+SLOT_WAITERS = _gauge("acp_gateway_queue_waiters", "Requests waiting for a slot")
 POOL_IN_USE = _gauge("acp_gateway_db_pool_in_use", "Database connections taken", "database")
 POOL_SIZE = _gauge("acp_gateway_db_pool_size", "Database connections open", "database")
 POOL_WAITERS = _gauge("acp_gateway_db_pool_waiters", "Reads waiting for a database connection")
@@ -101,8 +102,9 @@ def sample_process(services: Services, inflight: int, loop_lag_s: float) -> None
     """Write the gauges of this worker process."""
     name = services.settings.process_name
     INFLIGHT.labels(name).set(inflight)
-    SLOTS_IN_USE.labels(name).set(services.execution_slots.running)
-    SLOT_WAITERS.labels(name).set(services.execution_slots.waiting)
+    SLOTS.labels(name).set(services.slots.slots)
+    SLOTS_IN_USE.labels(name).set(services.slots.running)
+    SLOT_WAITERS.labels(name).set(services.slots.waiting)
     POOL_WAITERS.labels(name).set(services.read_slots.waiting)
     REDIS_PENDING.labels(name).set(services.link.pending)
     RETRIES.labels(name).set(services.link.reopenings)

@@ -40,7 +40,7 @@ class Services:
     directory: Directory
     journal: Journal
     tokens: TokenAuthority
-    execution_slots: FairSlots
+    slots: FairSlots
     read_slots: FairSlots
     signer: Signer
     switches: Switches
@@ -68,7 +68,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             directory=Directory(pools["identity"], gate, rpm_zero=switches.rpm_zero),
             journal=Journal(link),
             tokens=TokenAuthority(settings.jwt_secret, ttl_s=settings.token_ttl_s),
-            execution_slots=FairSlots(settings.gateway_slots, queue_per_tenant=settings.gateway_queue_per_tenant),
+            slots=FairSlots(settings.gateway_slots, queue_per_tenant=settings.gateway_queue_per_tenant),
             read_slots=FairSlots(POOL_SIZES["audit"], queue_per_tenant=READ_QUEUE_PER_TENANT),
             signer=Signer(settings.signing_key),
             switches=switches,
