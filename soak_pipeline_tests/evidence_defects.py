@@ -58,8 +58,11 @@ def slow_down(run: SyntheticRun, factor: float, **where: str) -> None:
 
 
 def go_wrong(run: SyntheticRun, outcome: str, status: int, share: float, **where: str) -> None:
-    """Gives a share of some requests another outcome."""
-    set_outcome(run, outcome, status, int(share * run.requests.where(**where).sum()), **where)
+    """Gives an evenly spread share of some requests another outcome."""
+    rows = np.flatnonzero(run.requests.where(**where))
+    chosen = rows[np.floor(np.arange(len(rows)) * share) != np.floor((np.arange(len(rows)) + 1) * share)]
+    run.requests.set_text("outcome", chosen, outcome)
+    run.requests.columns["status"][chosen] = status
 
 
 def set_outcome(run: SyntheticRun, outcome: str, status: int, count: int, **where: str) -> None:
@@ -248,7 +251,7 @@ DEFECTS: dict[str, Callable[[SyntheticRun], None]] = {
     "call_wrongly_denied": lambda run: set_outcome(run, "wrongly_denied", 403, 1, phase="soak", operation="execute"),
     "client_error": lambda run: set_outcome(run, "client_error", 400, 1, phase="soak", operation="execute"),
     "server_errors": lambda run: go_wrong(run, "server_error", 500, 0.1, phase="soak", tenant="A", kind="allowed"),
-    "throttling_storm": lambda run: go_wrong(run, "throttled", 429, 0.2, phase="soak", tenant="E"),
+    "throttling_storm": lambda run: go_wrong(run, "throttled", 429, 0.1, phase="soak", tenant="E"),
     "malformed_bodies": lambda run: go_wrong(run, "malformed", 200, 0.05, phase="soak", tenant="A"),
     "revocation_not_honoured": lambda run: _revocation(run, allowed_while_revoked=1),
     "regrant_refused": lambda run: _revocation(run, denied_after_regrant=1),

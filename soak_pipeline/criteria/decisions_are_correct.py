@@ -5,7 +5,9 @@ was refused, and no call met an unexpected 4xx. Timeouts, transport errors, 5xx,
 throttling together stay within the allowed share of the tenant's requests. Throttling of the noisy tenant in its own
 burst is its due; any other is unplanned, since every limit was set far above the plan.
 
-The counts are of all requests, not of a sample, so they are held against the limits as they are.
+The counts are of all requests, not of a sample, so they are held against the limits as they are. The error share of the
+soak alone is judged as well, so that other phases do not dilute it; it fails when its lower confidence bound is beyond
+the limit, since a small tenant's one error in a short soak is no share.
 
 Validity guard: every operation of the mix was sent, and every kind often enough over the run; each tenant sent allowed
 and denied calls. With none wrong in n, the true share may still be 3/n (95 %), which the figures give.
@@ -18,6 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from soak_pipeline.analysis.proportions import clopper_pearson_interval
 from soak_pipeline.criteria.request_counts import LOAD_PHASES, count_by, count_by_two
 from soak_pipeline.criteria.results import conclude, stage_missing
 from soak_pipeline.criteria.sources import REQUESTS
@@ -37,6 +40,7 @@ _MUST_BE_NONE = {
     Outcome.WRONGLY_DENIED: "was refused though it is legitimate",
     Outcome.CLIENT_ERROR: "met an unexpected 4xx",
 }
+Figures = dict[str, float | int | str | None]
 _ERRORS = (Outcome.TIMEOUT, Outcome.TRANSPORT_ERROR, Outcome.SERVER_ERROR, Outcome.MALFORMED, Outcome.THROTTLED)
 
 
@@ -53,6 +57,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         NAME,
         findings,
         unit="share",
+        gravity=_gravity,
         passed=f"{count(len(load), 'request')} of {count(len(evidence.plan.tenants), 'tenant')}: none wrongly allowed, "
         "none wrongly denied, errors within the limit",
         files=[REQUESTS],
@@ -60,18 +65,14 @@ def judge(evidence: RunEvidence) -> CriterionResult:
 
 
 def _tenant_finding(evidence: RunEvidence, load: RequestTable, name: str) -> Finding:
-    subject = f"tenant {name}"
     rows = load.take(load.where(tenant=name)) if len(load) else load
-    kinds = count_by(rows, "kind") if len(rows) else {}
-    wanted = [kind for kind in (Kind.ALLOWED, Kind.DENIED) if evidence.plan.profile.mix.get(kind, 0.0) > 0]
     outcomes = count_by(rows, "outcome") if len(rows) else {}
-    errors = {outcome.value: number for outcome in _ERRORS if (number := outcomes.get(outcome.value, 0))}
-    errors = _without_due_throttling(rows, name, errors)
+    kinds = count_by(rows, "kind") if len(rows) else {}
     figures = _figures(rows, outcomes, kinds)
     for outcome, words in _MUST_BE_NONE.items():
         if number := outcomes.get(outcome.value, 0):
             return Finding(
-                subject=subject,
+                subject=f"tenant {name}",
                 verdict=Verdict.FAIL,
                 observed=float(number),
                 limit=0.0,
@@ -80,22 +81,37 @@ def _tenant_finding(evidence: RunEvidence, load: RequestTable, name: str) -> Fin
                 f"({_operations(rows, outcome)})",
                 figures=figures,
             )
+    wanted = [kind for kind in (Kind.ALLOWED, Kind.DENIED) if evidence.plan.profile.mix.get(kind, 0.0) > 0]
+    absent = [kind for kind in wanted if not kinds.get(kind)]
+    return _error_finding(evidence, rows, name, absent, figures)
+
+
+def _error_finding(
+    evidence: RunEvidence, rows: RequestTable, name: str, absent: list[Kind], figures: Figures
+) -> Finding:
+    """The share of errors over the whole load, and over the soak alone where it is beyond doubt."""
     limit = evidence.thresholds.error_share_max
-    error_share = sum(errors.values()) / len(rows) if len(rows) else 0.0
-    details = listed(f"{count(number)} {outcome}" for outcome, number in errors.items())
-    if error_share > limit:
-        verdict, why = Verdict.FAIL, f"tenant {name}: {share(error_share)} of {count(len(rows), 'request')} went wrong"
-        why += f" ({details}), limit {share(limit)}"
-    elif absent := [kind for kind in wanted if not kinds.get(kind)]:
-        verdict, why = Verdict.INCONCLUSIVE, f"tenant {name} sent no {listed(absent)} calls"
-    else:
-        verdict = Verdict.PASS
-        why = f"tenant {name}: {count(len(rows), 'request')}, none wrongly allowed or denied, "
-        why += f"{share(error_share)} errors{f' ({details})' if errors else ''}, limit {share(limit)}"
+    soak = rows.take(rows.where(phase=Phase.SOAK)) if len(rows) else rows
+    parts = [("", rows, _errors(rows, name)), (" of the soak", soak, _errors(soak, name))]
+    (_, _, overall), (_, _, in_soak) = parts
+    observed = sum(overall.values()) / len(rows) if len(rows) else None
+    verdict, (where, judged, errors) = Verdict.PASS, parts[0]
+    if observed is not None and observed > limit:
+        verdict = Verdict.FAIL
+    elif len(soak) and clopper_pearson_interval(sum(in_soak.values()), len(soak)).lower > limit:
+        verdict, (where, judged, errors) = Verdict.FAIL, parts[1]
+        observed = sum(in_soak.values()) / len(soak)
+    elif absent or observed is None:
+        verdict = Verdict.INCONCLUSIVE
+    details = listed(f"{count(number)} {outcome.replace('_', ' ')}" for outcome, number in errors.items())
+    wrong = f"{share(observed or 0.0)} of {count(len(judged), 'request')}{where} went wrong"
+    why = f"tenant {name}: {wrong}{f' ({details})' if errors else ''}, limit {share(limit)}"
+    if verdict is Verdict.INCONCLUSIVE:
+        why = f"tenant {name} sent no {listed(absent)} call" if absent else f"tenant {name} sent nothing"
     return Finding(
-        subject=subject,
+        subject=f"tenant {name}",
         verdict=verdict,
-        observed=error_share if len(rows) else None,
+        observed=observed,
         limit=limit,
         unit="share",
         why=why,
@@ -103,13 +119,21 @@ def _tenant_finding(evidence: RunEvidence, load: RequestTable, name: str) -> Fin
     )
 
 
-def _without_due_throttling(rows: RequestTable, name: str, errors: dict[str, int]) -> dict[str, int]:
-    if name != NOISY_TENANT or Outcome.THROTTLED.value not in errors:
-        return errors
-    due = int(rows.where(outcome=Outcome.THROTTLED, phase=Phase.BURST).sum())
-    left = errors[Outcome.THROTTLED.value] - due
-    others = {outcome: number for outcome, number in errors.items() if outcome != Outcome.THROTTLED.value}
-    return {**others, Outcome.THROTTLED.value: left} if left else others
+def _errors(rows: RequestTable, name: str) -> dict[str, int]:
+    """Errors by outcome; throttling of the noisy tenant in its own burst is none."""
+    if not len(rows):
+        return {}
+    mask = rows.where(outcome=_ERRORS)
+    if name == NOISY_TENANT:
+        mask &= ~rows.where(outcome=Outcome.THROTTLED, phase=Phase.BURST)
+    return count_by(rows, "outcome", mask)
+
+
+def _gravity(finding: Finding) -> float:
+    """Which of two failures is named first: an attack that was executed before anything else."""
+    wrong = [finding.figures.get(outcome.value) for outcome in _MUST_BE_NONE]
+    weights = (1e12, 1e6, 1.0)
+    return sum(weight * number for weight, number in zip(weights, wrong, strict=True) if isinstance(number, int))
 
 
 def _operations(rows: RequestTable, outcome: Outcome) -> str:
@@ -118,10 +142,8 @@ def _operations(rows: RequestTable, outcome: Outcome) -> str:
     return listed(f"{count(number)} x {operation}" for operation, number in ordered)
 
 
-def _figures(
-    rows: RequestTable, outcomes: Mapping[str, int], kinds: Mapping[str, int]
-) -> dict[str, float | int | str | None]:
-    figures: dict[str, float | int | str | None] = {"requests": len(rows)}
+def _figures(rows: RequestTable, outcomes: Mapping[str, int], kinds: Mapping[str, int]) -> Figures:
+    figures: Figures = {"requests": len(rows)}
     figures |= {outcome.value: outcomes.get(outcome.value, 0) for outcome in Outcome}
     denied = kinds.get(Kind.DENIED.value, 0)
     figures["denied_calls"] = denied
@@ -153,13 +175,13 @@ def _coverage_finding(evidence: RunEvidence, load: RequestTable) -> Finding:
     )
 
 
-def _matrix(load: RequestTable) -> dict[str, float | int | str | None]:
+def _matrix(load: RequestTable) -> Figures:
     """Requests per operation, all and wrong ones."""
     if not len(load):
         return {}
     counts: NDArray[np.int64] = count_by_two(load, "operation", "outcome")
     right = load.labels["outcome"].index(Outcome.OK) if Outcome.OK in load.labels["outcome"] else None
-    figures: dict[str, float | int | str | None] = {}
+    figures: Figures = {}
     for operation, row in zip(load.labels["operation"], counts, strict=True):
         if total := int(row.sum()):
             figures[operation] = total

@@ -147,8 +147,11 @@ def _p99_means(
 
 
 def _long_burst(plan: Plan, windows: FairnessWindows, tenant: TenantWindows) -> LongBurst | None:
-    """p99 of stretches of the long burst, as long as a window, against the p99 of the baseline windows."""
-    if not plan.profile.fairness.long_burst_s:
+    """p99 of stretches of the long burst, as long as a window, against the p99 of the baseline windows.
+
+    None where none was planned, and in classic order, whose burst is long itself.
+    """
+    if not plan.profile.fairness.long_burst_s or plan.profile.fairness.order == "classic":
         return None
     if windows.long_burst is None:
         return _no_long_burst("the long burst was not run")

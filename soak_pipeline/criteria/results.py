@@ -5,7 +5,7 @@ Owns the ordering and the merging. Never looks at evidence itself, except to ask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from soak_pipeline.criteria.diagnosis import diagnose
 from soak_pipeline.criteria.sources import why_missing
@@ -16,7 +16,14 @@ _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
 
 def conclude(
-    evidence: RunEvidence, name: str, findings: Sequence[Finding], *, unit: str, passed: str, files: Sequence[str]
+    evidence: RunEvidence,
+    name: str,
+    findings: Sequence[Finding],
+    *,
+    unit: str,
+    passed: str,
+    files: Sequence[str],
+    gravity: Callable[[Finding], float] = lambda finding: 0.0,
 ) -> CriterionResult:
     """The result of a criterion from its findings, with the likely cause and the fix when it is not PASS.
 
@@ -27,10 +34,14 @@ def conclude(
         unit: of the criterion's main figure; among equally bad findings, those in it come first.
         passed: the sentence when all of them pass.
         files: evidence files, relative to the run folder.
+        gravity: among findings of the same verdict, the graver one comes first.
     """
     if not findings:
         return _undecided(evidence, name, "there was nothing to judge", files)
-    ordered = sorted(findings, key=lambda finding: (_ORDER[finding.verdict], finding.unit != unit, -closeness(finding)))
+    ordered = sorted(
+        findings,
+        key=lambda finding: (_ORDER[finding.verdict], -gravity(finding), finding.unit != unit, -closeness(finding)),
+    )
     decisive, verdict = ordered[0], worst(finding.verdict for finding in findings)
     cause, fix = diagnose(name, evidence, ordered) if verdict is not Verdict.PASS else (None, None)
     return CriterionResult(
