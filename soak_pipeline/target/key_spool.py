@@ -21,9 +21,10 @@ _BUFFER_BYTES = 16 * 1024
 
 def key_of(text: str) -> bytes:
     """The key of a request id: the bytes of its UUID, or a digest of any other text."""
-    if len(text) == 36:
+    digits = text.replace("-", "")
+    if len(text) == 36 and len(digits) == 2 * KEY_BYTES:
         try:
-            key = bytes.fromhex(text.replace("-", ""))
+            key = bytes.fromhex(digits)
         except ValueError:
             key = b""
         if len(key) == KEY_BYTES:
