@@ -50,6 +50,16 @@ def unbiased_r1(r1: float, points: int) -> float:
     return min(LARGEST_R1, max(0.0, corrected))
 
 
+def careful_r1(r1: float, points: int) -> float:
+    """Bias-corrected r1 plus one standard error, sqrt((1 - phi^2) / n), at most LARGEST_R1.
+
+    A short series that wanders can look nearly independent by luck, and just then its intervals would be too narrow.
+    One standard error keeps false answers of short series near their nominal rate and costs long series little.
+    """
+    phi = unbiased_r1(r1, points)
+    return min(LARGEST_R1, phi + math.sqrt((1.0 - phi * phi) / max(1, points)))
+
+
 def variance_inflation(phi: float) -> float:
     """Factor by which AR(1) dependence `phi` multiplies the variance of a mean or a slope: (1 + phi) / (1 - phi)."""
     return (1.0 + phi) / (1.0 - phi)
