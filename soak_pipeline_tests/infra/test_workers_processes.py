@@ -1,4 +1,4 @@
-"""The workers as processes: killed, cut off and stopped while events flow, they lose nothing and repeat nothing."""
+"""The workers as processes: killed, suspended, cut off and stopped, they lose nothing and repeat nothing."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def is_settled(servers: Servers, client: redis.Redis, rows: int) -> bool:
     return backlog == 0 and query(servers, "acp_audit", statement) == [(0, rows, rows)]
 
 
-def test_killed_and_cut_off_at_any_moment_they_lose_nothing_and_repeat_nothing(
+def test_killed_suspended_and_cut_off_at_any_moment_they_lose_nothing_and_repeat_nothing(
     servers: Servers, client: redis.Redis
 ) -> None:
     settings = servers.settings()
@@ -105,6 +105,11 @@ def test_killed_and_cut_off_at_any_moment_they_lose_nothing_and_repeat_nothing(
                     connection.execute(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'acp-%'"
                     )
+            elif blow % 4 == 1:
+                suspended = processes[random.choice(WORKERS)]
+                suspended.send_signal(signal.SIGSTOP)
+                time.sleep(0.3)
+                suspended.send_signal(signal.SIGCONT)
             else:
                 victim = random.choice(WORKERS)
                 processes[victim].kill()

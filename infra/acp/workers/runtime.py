@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ TRANSIENT_ERRORS: Final = (redis.RedisError, psycopg.Error, OSError)
 
 RETRIES = Counter("acp_worker_retries_total", "Batches or passes that failed and are tried again", ["worker"])
 
-_WATCH_INTERVAL_S: Final = 1.0
+_WATCH_INTERVAL_S: Final = 0.2
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 5.0
 
@@ -40,8 +41,9 @@ def serve(name: str, settings: Settings, tasks: Sequence[Task], collectors: Sequ
         0 after a requested stop, 1 when a task ended by itself (its error is in the log).
     """
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
+    # Blocked in every thread and looked for by this one, so that a stop never interrupts a batch half way.  (Not by
+    # sigtimedwait: a process that was suspended for longer than its timeout gets a signal from it that nobody sent.)
     signals = {signal.SIGTERM, signal.SIGINT}
-    # Blocked in every thread and fetched by this one: so a stop never interrupts a batch half way.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     for collector in collectors:
         REGISTRY.register(collector)
@@ -56,14 +58,16 @@ def serve(name: str, settings: Settings, tasks: Sequence[Task], collectors: Sequ
     for thread in threads:
         thread.start()
     logger.info("started with %d threads", len(threads))
-    requested = False
-    while not requested and all(thread.is_alive() for thread in threads):
-        requested = signal.sigtimedwait(signals, _WATCH_INTERVAL_S) is not None
+    while not (requests := signals & signal.sigpending()) and all(thread.is_alive() for thread in threads):
+        time.sleep(_WATCH_INTERVAL_S)
+    if requests:
+        logger.info("stopping on request")
+    else:
+        logger.error("a thread ended by itself; stopping")
     stop.set()
     for thread in threads:
         thread.join()
-    logger.info("stopped" if requested else "a thread ended by itself")
-    return 0 if requested else 1
+    return 0 if requests else 1
 
 
 def repeat(worker: str, step: Callable[[], None], stop: threading.Event) -> None:
