@@ -95,8 +95,8 @@ def duration(seconds: float | None) -> str:
     if whole < 60:
         return f"{number(round(seconds, 1))} s" if seconds < 10 else f"{whole} s"
     if whole < 3_600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3_600} h {whole % 3_600 // 60:02d} min"
+        return f"{whole // 60} min" + (f" {whole % 60:02d} s" if whole % 60 else "")
+    return f"{whole // 3_600} h" + (f" {whole % 3_600 // 60:02d} min" if whole % 3_600 // 60 else "")
 
 
 def _bytes(value: float) -> str:

@@ -57,7 +57,16 @@ def test_number(value: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "–"), (4.04, "4 s"), (4.25, "4.20 s"), (45, "45 s"), (125, "2 min 05 s"), (3_725, "1 h 02 min")],
+    [
+        (None, "–"),
+        (4.04, "4 s"),
+        (4.25, "4.20 s"),
+        (45, "45 s"),
+        (60, "1 min"),
+        (125, "2 min 05 s"),
+        (7_200, "2 h"),
+        (3_725, "1 h 02 min"),
+    ],
 )
 def test_duration(seconds: float | None, shown: str) -> None:
     assert duration(seconds) == shown

@@ -47,9 +47,9 @@ COUNTED = (Outcome.OK, *UNANSWERED)
 
 _CURVE_POINTS = 90
 _PLOT_PX = 144.0
-_LABEL_PLACES = 0.15
-"""Width of a label on the axis of nines."""
-_CURVE_TICKS = (0.0, 0.50, 0.90, 0.99, 0.999, 0.9999, 0.99999)
+_LABEL_SHARE = 0.05
+"""Width of a label, as a share of the axis."""
+_CURVE_TICKS = (0.50, 0.90, 0.99, 0.999, 0.9999, 0.99999)
 _SCALE_WITHOUT_LIMIT = 0.4
 """Where nothing reaches this share of the limit, the scale shows the figures instead of the distance."""
 
@@ -213,14 +213,14 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
     y_title(axes, "ms")
     _limit(axes, limit_ms, top_ms)
     whole_ticks(axes, y=4)
-    ticks = [share for share in _CURVE_TICKS[1:] if -np.log10(1 - share) <= deepest + 1e-9]
+    ticks = _readable_ticks(deepest)
     axes.set_xticks([-np.log10(1 - share) for share in ticks], [f"{100 * share:g} %" for share in ticks])
     for place, value, shift, tenant in _spread(ends, axes.get_ylim()[1]):
         axes.annotate(
             tenant, (place, value), (4, shift), textcoords="offset points", va="center", fontsize=FONT_PX,
             color=tenant_colour(tenant), annotation_clip=False, fontweight="bold",
         )  # fmt: skip
-    shares_shown = [share for share in _CURVE_TICKS[1:] if any(len(part) * (1 - share) >= 1 for part in samples)]
+    shares_shown = [share for share in _CURVE_TICKS if any(len(part) * (1 - share) >= 1 for part in samples)]
     rows = [
         TableRow(
             (
@@ -249,12 +249,23 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
     )
 
 
+def _readable_ticks(deepest: float) -> list[float]:
+    """Shares to write under the axis of nines, as many as fit beside each other, the deepest first."""
+    kept: list[float] = []
+    for share in reversed(_CURVE_TICKS):
+        place = -np.log10(1 - share)
+        if place <= deepest and all(-np.log10(1 - other) - place >= deepest / 4.5 for other in kept):
+            kept.append(share)
+    return kept
+
+
 def _spread(ends: list[tuple[float, float, str]], top_ms: float) -> list[tuple[float, float, float, str]]:
     """The ends of curves with a vertical shift for each label (pixels), so that no label covers another."""
     placed: list[tuple[float, float, float, str]] = []
+    deepest = max(end[0] for end in ends)
     for place, value, tenant in sorted(ends, key=lambda end: end[1]):
         height = value / top_ms * _PLOT_PX
-        beside = [other for other in placed if abs(other[0] - place) < _LABEL_PLACES]
+        beside = [other for other in placed if abs(other[0] - place) < _LABEL_SHARE * deepest]
         at = max([height, *(other[1] / top_ms * _PLOT_PX + other[2] + FONT_PX for other in beside)])
         placed.append((place, value, at - height, tenant))
     return placed

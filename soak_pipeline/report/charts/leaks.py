@@ -116,7 +116,7 @@ def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], 
     troubled = item.finding is not None and item.finding.verdict is Verdict.FAIL
     canvas = new_canvas(340.0, 226.0)
     axes = canvas.axes(20.0, 132.0, Margins())
-    axes.plot(times, values / scale, color=MUTED if troubled else INK, linewidth=1.4)
+    axes.plot(times, values / scale, color=MUTED, linewidth=1.0)
     trend = _trend(item.finding, into_s, values)
     if trend is not None:
         axes.plot(times[[0, -1]], trend / scale, color=BAD if troubled else INK, linewidth=2.0, linestyle=(0, (6, 3)))

@@ -124,25 +124,30 @@ def _draw_phases(axes: Axes, course: Course, clock: _Clock, canvas: Canvas) -> N
         start, length = clock.at(stretch.start_s), clock.at(stretch.end_s) - clock.at(stretch.start_s)
         colour, alpha = PHASE_STYLES.get(stretch.phase, (ACCENT, 1.0))
         axes.broken_barh([(start, length)], (0.0, 0.42), color=colour, alpha=alpha, linewidth=0)
-    free_px = -1.0
+    taken: list[tuple[float, float]] = []
     for words, start_s in _headings(course.stretches):
-        at = clock.at(start_s)
-        if at * scale >= free_px:
-            axes.annotate(words, (at, 0.42), (0, 4), textcoords="offset points", fontsize=FONT_PX, color=MUTED)
-            free_px = at * scale + len(words) * FONT_PX * 0.6 + 6.0
+        left = clock.at(start_s) * scale
+        right = left + len(words) * FONT_PX * 0.6 + 6.0
+        if all(right <= other_left or left >= other_right for other_left, other_right in taken):
+            axes.annotate(
+                words, (clock.at(start_s), 0.42), (0, 4), textcoords="offset points", fontsize=FONT_PX, color=MUTED
+            )
+            taken.append((left, right))
     for event in course.events[:_EVENTS_DRAWN]:
         at = clock.at(event.time_s)
         axes.plot([at], [0.21], marker="v" if event.trouble else "|", color=BAD if event.trouble else INK, markersize=7)
 
 
 def _headings(stretches: tuple[Stretch, ...]) -> list[tuple[str, float]]:
-    """What to write above the phases: each session once, where it begins."""
-    starts: dict[str, float] = {}
+    """What to write above the phases: each session once, where it begins; the longest first, for they go first."""
+    spans: dict[str, tuple[float, float]] = {}
     for stretch in stretches:
-        starts.setdefault(stretch.session or stretch.phase, stretch.start_s)
+        name = stretch.session or stretch.phase
+        spans[name] = (spans.get(name, (stretch.start_s, 0.0))[0], stretch.end_s)
+    words = {Phase.FANOUT.value: "fan-out"}
     return [
-        ("fan-out" if name == Phase.FANOUT else name.replace("fairness-", "fairness "), at)
-        for name, at in starts.items()
+        (words.get(name, name.replace("fairness-", "fairness ")), start_s)
+        for name, (start_s, end_s) in sorted(spans.items(), key=lambda span: span[1][0] - span[1][1])
     ]
 
 
