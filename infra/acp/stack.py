@@ -118,15 +118,16 @@ def status(state: StateDirectory) -> dict[str, Any]:
 
 
 def environment(state: StateDirectory) -> dict[str, str]:
-    """The variables by which a user reaches the stack, secrets included.
+    """The variables by which a user reaches the running stack, secrets included.
 
     Raises:
-        StackError: there is no stack in the state directory.
+        StackError: no stack runs in the state directory.
     """
     record, secret = state.read_record(), state.read_secrets()
-    if record is None or not secret:
+    if record is None or not secret or record.phase != "up" or not state.is_locked(SUPERVISOR_LOCK):
         raise StackError(f"no stack runs in {state.path}; start it with `up`")
-    return connection_environment(record, secret, external_stores())
+    pages = [f"http://127.0.0.1:{record.ports[f'{role}_metrics']}/metrics" for role in WORKER_ROLES]
+    return connection_environment(record, secret, external_stores()) | {"ACP_METRICS_URLS": ",".join(pages)}
 
 
 def clean_up(state: StateDirectory) -> int:

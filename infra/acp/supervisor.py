@@ -18,12 +18,9 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg
-
 from infra.acp import processes
 from infra.acp.embedded import postgres, redis
-from infra.acp.gateway.passwords import hash_password
-from infra.acp.settings import DEFAULT_TENANT_ID, PASSWORD_COST
+from infra.acp.seed import seed_admin
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, connection_environment, dsn_of
 
 logger = logging.getLogger(__name__)
@@ -136,7 +133,9 @@ class Supervisor:
         from infra.acp import schema
 
         schema.apply(lambda database: dsn_of(self._admin_dsn, database))
-        self._seed_admin()
+        seed_admin(
+            self._connections["ACP_IDENTITY_DSN"], self._record.admin_email, self._connections["ACP_ADMIN_PASSWORD"]
+        )
         redis.wait_until_ready(self._connections["ACP_REDIS_URL"], START_TIMEOUT_S)
         for child in (*self._worker_children(), *self._gateway_children()):
             self._start(child)
@@ -281,23 +280,6 @@ class Supervisor:
     def _give_up_if_stopping(self) -> None:
         if self._stopping:
             raise _StopRequested
-
-    def _seed_admin(self) -> None:
-        """Make sure that the default tenant and its owner exist, with the password that `env` prints."""
-        email, password = self._record.admin_email, self._secret["admin_password"]
-        with psycopg.connect(self._connections["ACP_IDENTITY_DSN"]) as connection:
-            connection.execute(
-                "INSERT INTO tenants (tenant_id, org_id, name, tier, rpm_limit, requests_per_second, burst)"
-                " VALUES (%(tenant)s, %(tenant)s, 'platform', 'enterprise', 1000000, 5000, 10000)"
-                " ON CONFLICT DO NOTHING",
-                {"tenant": DEFAULT_TENANT_ID},
-            )
-            connection.execute(
-                "INSERT INTO users (org_id, tenant_id, email, full_name, password_hash, role)"
-                " VALUES (%(tenant)s, %(tenant)s, %(email)s, 'Administrator', %(hash)s, 'OWNER')"
-                " ON CONFLICT (email) DO UPDATE SET password_hash = excluded.password_hash, is_active = true",
-                {"tenant": DEFAULT_TENANT_ID, "email": email.lower(), "hash": hash_password(password, PASSWORD_COST)},
-            )
 
     def _write_phase(self, phase: str) -> None:
         self._record.phase = phase

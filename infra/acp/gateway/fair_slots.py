@@ -151,16 +151,19 @@ class FairSlots:
             passed_over = 0
             turn = tenant.waiting.popleft()
             self.waiting -= 1
-            self._start(tenant)
             if tenant.waiting:
                 self._turns.append(tenant_id)
-            turn.set_result(None)
+            # One that was cancelled, but has not been told yet, takes no slot.
+            if not turn.done():
+                self._start(tenant)
+                turn.set_result(None)
 
     def _give_up(self, tenant_id: str, tenant: _Tenant, turn: asyncio.Future[None]) -> None:
-        if turn.done() and not turn.cancelled():
+        """Undo a wait that was cancelled: give the slot back if it was had already, else leave the queue."""
+        if not turn.cancelled():
             self.release(tenant_id)
-            return
-        tenant.waiting.remove(turn)
-        self.waiting -= 1
-        if not tenant.waiting:
-            self._turns.remove(tenant_id)
+        elif turn in tenant.waiting:
+            tenant.waiting.remove(turn)
+            self.waiting -= 1
+            if not tenant.waiting:
+                self._turns.remove(tenant_id)
