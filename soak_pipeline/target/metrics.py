@@ -44,7 +44,7 @@ def parse_metrics(text: str, names: Collection[str]) -> Iterator[Sample]:
         names: full sample names, such as `process_open_fds` or `x_seconds_bucket`.
     """
     wanted = frozenset(names)
-    for line in text.splitlines():
+    for line in text.split("\n"):  # And at nothing else: a label's value may hold other line separators.
         name = line.partition("{")[0].partition(" ")[0]
         if name in wanted and (match := _LINE.fullmatch(line)):
             try:
