@@ -19,6 +19,8 @@ from soak_pipeline.model.errors import EXIT_BAD_INPUT, EXIT_HARNESS_FAILED, BadI
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    # A traceback with local variables would show secrets.
+    pretty_exceptions_enable=False,
     help="Soak tests that a release can be gated on."
     " Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 the harness failed, 254 bad arguments.",
 )

@@ -63,6 +63,11 @@ class ControlFiles:
         self.fanout = self.directory / f"fanout-{session}.json"
         self._session = session
 
+    @staticmethod
+    def leases(run_dir: Path) -> list[Path]:
+        """The lease of every session that the run has begun."""
+        return sorted((run_dir / "control").glob("lease-*"))
+
     def worker(self, index: int) -> Path:
         """What load worker `index` last said of itself."""
         return self.directory / f"worker-{self._session}-{index}.json"

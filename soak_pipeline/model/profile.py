@@ -130,7 +130,7 @@ _LONG_FAIRNESS = FairnessProfile(
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile(name="smoke", users=60, soak_s=45.0, warmup_s=5.0, pace_s=1.0, fairness=_SMOKE_FAIRNESS),
+        Profile(name="smoke", users=100, soak_s=45.0, warmup_s=5.0, pace_s=1.0, fairness=_SMOKE_FAIRNESS),
         Profile(
             name="pull_request",
             users=100,

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from soak_pipeline.criteria.documents import (
+    chain_document,
+    fairness_document,
+    latency_document,
+    reconcile_document,
+)
+from soak_pipeline.evidence.bundle import read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import FinalVerdict
+from soak_pipeline.model.thresholds import with_overrides
 from soak_pipeline.model.verdict import Judgement
+from soak_pipeline.report.documents import Documents
+from soak_pipeline.report.write import write_report
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.target_lock import release_target
 
@@ -16,5 +26,17 @@ def report(context: StageContext, judgement: Judgement) -> FinalVerdict:
 
 
 def report_folder(folder: RunFolder, judgement: Judgement) -> FinalVerdict:
-    """Writes the report of a stored run from its evidence and a judgement of it."""
-    raise NotImplementedError
+    """Writes the report of a stored run from its evidence and a judgement of it.
+
+    Raises:
+        EvidenceUnreadable: the folder has no readable plan.
+    """
+    thresholds = with_overrides(folder.read_plan().thresholds, judgement.thresholds_changed)
+    evidence = read_evidence(folder, thresholds)
+    documents = Documents(
+        latency=latency_document(evidence),
+        comparison=fairness_document(evidence),
+        chain_verify=chain_document(evidence),
+        reconcile=reconcile_document(evidence),
+    )
+    return write_report(evidence, judgement, documents, folder)

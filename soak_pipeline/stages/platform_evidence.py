@@ -1,0 +1,96 @@
+"""What the platform says and what its rows say, once its pipelines have drained."""
+
+from __future__ import annotations
+
+import msgspec
+
+from soak_pipeline.evidence.acknowledged import acknowledged_keys, fanout_calls
+from soak_pipeline.evidence.requests import RequestTable, read_requests
+from soak_pipeline.evidence.telemetry import read_telemetry
+from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.stage_outputs import (
+    ChainEvidence,
+    GraphEvidence,
+    PlatformEvidence,
+    ProvisionedRun,
+    ReconcileEvidence,
+    RootEvidence,
+    TeardownReceipt,
+)
+from soak_pipeline.stages.clock import utc_now
+from soak_pipeline.stages.context import StageContext
+from soak_pipeline.stages.server_latency import server_latencies
+from soak_pipeline.target.audit import read_tenant
+from soak_pipeline.target.config import ResolvedTarget
+from soak_pipeline.target.drain import wait_for_drain, wait_for_roots
+from soak_pipeline.target.gateway import Gateway
+from soak_pipeline.target.graph import read_graph
+from soak_pipeline.target.platform_chain import with_platform_answer
+from soak_pipeline.target.preflight import clock_skew_s
+from soak_pipeline.target.queues import read_dead_letters
+from soak_pipeline.target.roots import published_key
+from soak_pipeline.target.timelines import read_timelines
+
+
+def collect(context: StageContext, provisioned: ProvisionedRun, teardown: TeardownReceipt) -> PlatformEvidence:
+    """Waits, bounded, for the drain; then reads chain, reconciliation, timelines, roots and graph per tenant.
+
+    Reads with operator credentials: the tenants' own are blocked by now. May be repeated at any time after the load.
+    """
+    plan, resolved = context.plan, context.target()
+    context.log("waiting for the platform's pipelines to drain")
+    drain = wait_for_drain(
+        resolved,
+        plan,
+        load_stopped_unix_s=(plan.epoch_unix_us + teardown.load_stopped_us) / 1e6,
+        timeout_s=plan.profile.drain_timeout_s,
+    )
+    wait_for_roots(resolved, plan)
+    context.log(f"drained: {drain.drained} after {drain.seconds:.0f} s; reading the evidence")
+    requests = read_requests(context.folder.requests_dir)
+    with Gateway(resolved) as gateway:
+        chains, reconciliation, roots = _read_audit(context, resolved, gateway, requests)
+        skew_s = clock_skew_s(resolved, gateway)
+    return PlatformEvidence(
+        drain=drain,
+        chains=chains,
+        reconciliation=reconciliation,
+        timelines=tuple(read_timelines(resolved, tenant) for tenant in plan.tenants),
+        roots=roots,
+        graph=_graph(resolved, plan, provisioned, requests),
+        server_latency=server_latencies(context.folder, plan, read_telemetry(context.folder.path)),
+        clock_skew_s=skew_s,
+        dead_letters=read_dead_letters(resolved),
+        collected_at=utc_now(),
+    )
+
+
+def _read_audit(
+    context: StageContext, resolved: ResolvedTarget, gateway: Gateway, requests: RequestTable
+) -> tuple[tuple[ChainEvidence, ...], tuple[ReconcileEvidence, ...], tuple[RootEvidence, ...]]:
+    plan = context.plan
+    public_key = published_key(gateway)
+    chains, reconciliation, roots = [], [], []
+    for tenant in plan.tenants:
+        audit = read_tenant(
+            resolved,
+            tenant,
+            acknowledged_keys(requests, plan.seed, tenant.name),
+            public_key_pem=public_key,
+            directory=context.folder.control_dir,
+        )
+        chains.append(with_platform_answer(audit.chain, gateway, tenant))
+        reconciliation.append(audit.reconciliation)
+        roots.extend(audit.roots)
+    return tuple(chains), tuple(reconciliation), tuple(roots)
+
+
+def _graph(resolved: ResolvedTarget, plan: Plan, provisioned: ProvisionedRun, requests: RequestTable) -> GraphEvidence:
+    name = plan.profile.fanout.tenant
+    tenant = next(tenant for tenant in provisioned.tenants if tenant.name == name)
+    calls = fanout_calls(requests, plan.seed)
+    agents = {tenant.fanout_agents[user] for user in calls.users}
+    evidence = read_graph(resolved, plan.tenant(name), agents, calls.request_ids)
+    if calls.request_ids:
+        return evidence
+    return msgspec.structs.replace(evidence, missing_edges=None, reason="no call of the fan-out was allowed")
