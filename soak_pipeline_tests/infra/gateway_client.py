@@ -90,6 +90,12 @@ async def gateway(servers: Servers, **changes: Any) -> AsyncIterator[GatewayUnde
         await reassert_kill_switches(services)
         transport = httpx.ASGITransport(Gateway(services))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+
+            async def forget_cookies(_: httpx.Response) -> None:
+                client.cookies.clear()
+
+            # Else the cookie of a login would make later calls without a token valid.
+            client.event_hooks["response"].append(forget_cookies)
             login = await client.post("/auth/token", json={"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD})
             admin = {"Authorization": f"Bearer {login.json()['data']['access_token']}"}
             yield GatewayUnderTest(services, client, admin)
