@@ -5,11 +5,13 @@ Owns grouping and wording. Never counts an expected denial: only outcomes that s
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soak_pipeline.evidence.error_samples import Texts
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.traffic import Outcome, request_id_of
@@ -31,6 +33,7 @@ class ErrorKind:
         first_us, last_us: intended start of the first and the last, microseconds since the plan's epoch.
         sample_request_id: request id of the first, to find it in the platform's own logs.
         sample_latency_ms: latency of the first, from the intended start (ms).
+        sample_text: start of the body of one such answer, as the platform wrote it; empty when none was kept.
     """
 
     outcome: str
@@ -43,17 +46,25 @@ class ErrorKind:
     last_us: int
     sample_request_id: str
     sample_latency_ms: float
+    sample_text: str
 
 
-def error_kinds(plan: Plan, requests: RequestTable | None) -> list[ErrorKind]:
-    """Every kind of error of a run, wrongly allowed calls first, then by count, descending."""
+def error_kinds(plan: Plan, requests: RequestTable | None, texts: Texts) -> list[ErrorKind]:
+    """Every kind of error of a run, wrongly allowed calls first, then by count, descending.
+
+    Args:
+        plan: of the run.
+        requests: its records; None when they cannot be read.
+        texts: sample texts that the load kept.
+    """
     if requests is None or not len(requests):
         return []
     errors = requests.take(~requests.where(outcome=Outcome.OK.value))
     if not len(errors):
         return []
     kinds = [
-        _kind(plan, errors, rows) for rows in _groups([errors.columns[name].astype(np.int64) for name in _KIND_COLUMNS])
+        _kind(plan, errors, rows, texts)
+        for rows in _groups([errors.columns[name].astype(np.int64) for name in _KIND_COLUMNS])
     ]
     return sorted(kinds, key=lambda kind: (kind.outcome != Outcome.WRONGLY_ALLOWED, -kind.count, kind.first_us))
 
@@ -82,7 +93,7 @@ def _groups(keys: list[NDArray[np.int64]]) -> list[NDArray[np.intp]]:
     return np.split(order, np.cumsum(np.bincount(group))[:-1])
 
 
-def _kind(plan: Plan, errors: RequestTable, rows: NDArray[np.intp]) -> ErrorKind:
+def _kind(plan: Plan, errors: RequestTable, rows: NDArray[np.intp], texts: Texts) -> ErrorKind:
     intended = errors.columns["intended_us"][rows]
     first = int(rows[int(np.argmin(intended))])
 
@@ -105,6 +116,7 @@ def _kind(plan: Plan, errors: RequestTable, rows: NDArray[np.intp]) -> ErrorKind
             int(errors.columns["sequence"][first]),
         ),
         sample_latency_ms=float(errors.latency_ms[first]),
+        sample_text=texts.get((text("operation"), text("outcome"), int(errors.columns["status"][first])), ""),
     )
 
 
@@ -113,5 +125,5 @@ def _line(plan: Plan, kind: ErrorKind) -> str:
         f"first={moment(plan, kind.first_us)} last={moment(plan, kind.last_us)} count={kind.count} "
         f"outcome={kind.outcome} status={kind.status} tenant={kind.tenant} phase={kind.phase} "
         f"operation={kind.operation} sample_request_id={kind.sample_request_id} "
-        f"sample_latency_ms={kind.sample_latency_ms:.1f}"
+        f"sample_latency_ms={kind.sample_latency_ms:.1f} sample_text={json.dumps(kind.sample_text, ensure_ascii=False)}"
     )

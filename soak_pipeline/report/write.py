@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.evidence.error_samples import read_error_texts
 from soak_pipeline.evidence.run_folder import RunFolder, write_json, write_text
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.verdict import Judgement
@@ -67,7 +68,7 @@ def _writers(
 ) -> list[tuple[str, Writer | None]]:
     """Per file its writer, in the order of writing; None where there is nothing to write."""
     comparison = Path(os.path.relpath(folder.fairness_path / COMPARISON_FILE, folder.path)).as_posix()
-    errors = error_kinds(evidence.plan, course.requests)
+    errors = error_kinds(evidence.plan, course.requests, read_error_texts(folder.control_dir))
     return [
         (LATENCY_FILE, _json(documents.latency)),
         (comparison, _json(documents.comparison)),
