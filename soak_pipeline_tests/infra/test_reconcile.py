@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import redis
 from hypothesis import given
@@ -138,3 +140,29 @@ def test_merging_gives_what_sets_give(usage: list[str], audit: dict[str, tuple[b
     assert report.usage_without_audit_count == len(unknown) + without_call
     assert report.usage_without_audit_sample == sorted(unknown)[:10]
     assert report.usage_billed_twice_count == len(usage) - len(set(usage))
+
+
+def test_a_watch_publishes_each_report_and_goes_on_without_a_gateway(
+    billed: Servers, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[tuple[str, dict[str, Any]]] = []
+    sleeps: list[float] = []
+
+    def post(url: str, *, json: dict[str, Any], timeout: float) -> None:
+        published.append((url, json))
+        if len(published) == 2:
+            raise httpx.ConnectError("no gateway")
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(httpx, "post", post)
+    monkeypatch.setattr("infra.acp.reconcile.time.sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        reconcile.main(["--watch", "1", "--gateway-url", "http://gateway/"])
+    assert [url for url, _ in published] == ["http://gateway/internal/reconciliation-report"] * 3
+    assert [report["status"] for _, report in published] == ["VERIFIED"] * 3
+    assert sleeps == [5.0, 5.0, 5.0]
+    assert len(capsys.readouterr().out.splitlines()) == 3

@@ -192,7 +192,7 @@ def test_each_tells_its_own_state_and_that_of_its_queue(servers: Servers, client
     processes = {worker: start(worker, servers.settings(metrics_port=port)) for worker, port in ports.items()}
     try:
         for worker, names in expected.items():
-            wanted = [*names, "process_resident_memory_bytes", "process_open_fds", "acp_worker_retries_total"]
+            wanted = [*names, "process_resident_memory_bytes", "process_open_fds", "acp_worker_db_connections{"]
 
             def complete(worker: str = worker, wanted: list[str] = wanted) -> bool:
                 text = metrics_of(worker)

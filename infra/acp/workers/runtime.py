@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import psycopg
 import redis
-from prometheus_client import REGISTRY, Counter, start_http_server
+from prometheus_client import REGISTRY, Counter, Gauge, start_http_server
 from prometheus_client.registry import Collector
 
 from infra.acp.settings import Settings
@@ -28,6 +28,7 @@ TRANSIENT_ERRORS: Final = (redis.RedisError, psycopg.Error, OSError)
 """What a retry may cure: an unreachable or restarting server, a lost connection, a deadlock."""
 
 RETRIES = Counter("acp_worker_retries_total", "Batches or passes that failed and are tried again", ["worker"])
+DB_CONNECTIONS = Gauge("acp_worker_db_connections", "Connections to PostgreSQL that are open", ["application"])
 
 _WATCH_INTERVAL_S: Final = 0.2
 _RETRY_FIRST_S: Final = 0.1
@@ -104,6 +105,7 @@ class Database:
         self._dsn = dsn
         self._application = application
         self._connection: psycopg.Connection[Any] | None = None
+        DB_CONNECTIONS.labels(application).set(0)
 
     def connection(self) -> psycopg.Connection[Any]:
         """Give the connection, in autocommit: transactions are explicit."""
@@ -115,11 +117,13 @@ class Database:
                 options=self.OPTIONS,
                 connect_timeout=5,
             )
+            DB_CONNECTIONS.labels(self._application).set(1)
         return self._connection
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+            DB_CONNECTIONS.labels(self._application).set(0)
 
 
 def redis_client(settings: Settings) -> redis.Redis:
