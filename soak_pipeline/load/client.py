@@ -28,7 +28,7 @@ RECEIVE_BYTES = 32 * 1024
 REAP_EVERY_S = 0.1
 _KernelSocket = monkey.get_original("socket", "socket")
 
-STALE_AFTER_S = 0.25
+STALE_AFTER_S = 0.002
 """A connection that rested longer is checked before use: the server may have closed it meanwhile."""
 
 

@@ -121,7 +121,8 @@ class Supervision:
     def _take(self, event: MasterEvent) -> None:
         match event:
             case Listening(port=port):
-                self._workers = [self._spawn("worker", str(index), str(port)) for index in range(self._spec.workers)]
+                for worker in self._workers:
+                    _tell_port(worker, port)
             case Zeroed(zero_us=zero_us):
                 self._zero_us = zero_us
             case Finished():
@@ -150,6 +151,11 @@ class Supervision:
     def _start_driver(self) -> None:
         role = "fanout" if self._spec.fanout else "master"
         self._driver = self._spawn(role, stdout=subprocess.PIPE)
+        if not self._spec.fanout:
+            # They load their libraries while the master does, and then wait for its port.
+            self._workers = [
+                self._spawn("worker", str(index), stdin=subprocess.PIPE) for index in range(self._spec.workers)
+            ]
         threading.Thread(target=self._listen, args=(self._driver,), name="load-events", daemon=True).start()
 
     def _listen(self, driver: subprocess.Popen[bytes]) -> None:
@@ -159,9 +165,11 @@ class Supervision:
             if event is not None:
                 self._events.put(event)
 
-    def _spawn(self, role: str, *arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, role: str, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"soak_pipeline.load.{role}", str(self._spec_path), *arguments]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout)
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout)
 
     def _stop_processes(self) -> None:
         processes = [process for process in (self._driver, *self._workers) if process is not None]
@@ -215,6 +223,16 @@ class GeneratorTelemetry:
             lines, self._offsets[index] = read_lines(self._spec.control.telemetry(index), offset)
             for line in lines:
                 self._writer.append(line.samples())
+
+
+def _tell_port(worker: subprocess.Popen[bytes], port: int) -> None:
+    assert worker.stdin is not None
+    try:
+        worker.stdin.write(f"{port}\n".encode())
+        worker.stdin.close()
+    except BrokenPipeError:
+        # It is gone already, which the next look at the processes finds.
+        return
 
 
 def _ended_how(code: int) -> str:

@@ -1,4 +1,6 @@
-"""`python -m soak_pipeline.load.worker SPEC INDEX PORT`: a Locust worker that carries virtual users.
+"""`python -m soak_pipeline.load.worker SPEC INDEX`: a Locust worker that carries virtual users.
+
+The port of its master is the first line of its standard input.
 
 Owns the way from Locust's users to ours. Locust decides how many users of which tenant live in this process; the
 master numbers them, so the schedule of user 17 of tenant B is the same wherever it lives. Locust's own statistics and
@@ -253,12 +255,14 @@ class LoadWorker:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one worker; the exit code says how it ended."""
-    spec_path, index, port = arguments
+    spec_path, index = arguments
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(levelname)s %(message)s")
     quieten_locust()
     spec = read_spec(Path(spec_path))
     password = os.environ[spec.plan.target.admin_password_env]
-    return LoadWorker(spec, int(index), password, int(port)).run()
+    port = sys.stdin.readline()
+    # Without a port there is no master: the supervisor has given up.
+    return LoadWorker(spec, int(index), password, int(port)).run() if port else EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -1,0 +1,397 @@
+"""Whole load sessions against a small platform: everything from the plan to the Parquet rows, on real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from soak_pipeline.evidence.requests import RequestTable, read_requests
+from soak_pipeline.evidence.run_folder import read_json
+from soak_pipeline.load.control import read_progress
+from soak_pipeline.load.samples import Sample
+from soak_pipeline.load.schedule import AUTH_SEQUENCE_BASE, UserSchedule, user_indices
+from soak_pipeline.load.supervisor import run_session
+from soak_pipeline.model.credentials import tenant_password
+from soak_pipeline.model.errors import BadInput
+from soak_pipeline.model.plan import LoadSession, Plan
+from soak_pipeline.model.progress import Progress
+from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
+from soak_pipeline.model.traffic import PROBE_MIX
+from soak_pipeline_tests.load.example_run import (
+    ENVIRONMENT,
+    behaviour_for,
+    example_plan,
+    example_session,
+    provisioned_for,
+)
+from soak_pipeline_tests.load.processes import load_processes
+from soak_pipeline_tests.load.small_platform import OPERATOR_PASSWORD, ROOT, running_platform
+
+
+def run(
+    run_dir: Path,
+    url: str,
+    *,
+    plan: Plan | None = None,
+    session: LoadSession | None = None,
+    still_wanted: Callable[[], bool] = lambda: True,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> SessionReport:
+    plan = plan or example_plan()
+    return run_session(
+        session or example_session(),
+        plan=plan,
+        provisioned=provisioned_for(plan),
+        run_dir=run_dir,
+        gateway_url=url,
+        environment=ENVIRONMENT,
+        still_wanted=still_wanted,
+        on_progress=on_progress,
+    )
+
+
+class WholeSession:
+    """A session over two workers, run once for the tests that only look at what it left."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.plan = example_plan(load_workers=2)
+        self.session = example_session()
+        self.progress: list[Progress] = []
+        self.command_lines: set[str] = set()
+        with running_platform(behaviour_for(self.plan)) as platform:
+            self.report = run(run_dir, platform.url, plan=self.plan, session=self.session, on_progress=self.look)
+            self.seen = platform.seen()
+
+    def look(self, progress: Progress) -> None:
+        self.progress.append(progress)
+        self.command_lines |= set(load_processes(self.run_dir).values())
+
+    @property
+    def table(self) -> RequestTable:
+        return read_requests(self.run_dir / "requests")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> WholeSession:
+    return WholeSession(tmp_path_factory.mktemp("run"))
+
+
+def test_it_is_complete(whole: WholeSession) -> None:
+    report = whole.report
+    assert (report.status, report.reason) == (StageStatus.COMPLETE, "")
+    assert [worker.worker for worker in report.workers] == [0, 1]
+    assert not any(worker.lost for worker in report.workers)
+    assert report.records == len(whole.table)
+    assert report.zero_us is not None
+    assert report.ended_us is not None
+    assert report.ended_us > report.zero_us
+    assert read_json(whole.run_dir / "control" / "session-soak.json", SessionReport) == report
+
+
+def test_the_platform_saw_what_is_recorded(whole: WholeSession) -> None:
+    assert whole.seen["total"] == whole.report.records
+    assert whole.seen["duplicate_request_ids"] == 0
+    assert whole.seen["tenant_headers_without_token"] == 0
+    table = whole.table
+    seen = whole.seen["seen"]
+    assert table.where(operation="verify_chain").sum() == seen["GET /audit/logs/verify"]
+    assert table.where(kind="auth").sum() == seen["POST /auth/token"] == 11
+
+
+def test_every_scheduled_request_was_sent_as_scheduled(whole: WholeSession) -> None:
+    table = whole.table
+    scheduled = {}
+    for tenant, indices in user_indices(whole.session).items():
+        for index, user in enumerate(indices):
+            entries = UserSchedule(seed=whole.plan.seed, session=whole.session, tenant=tenant, index=index, agents=10)
+            for sequence, entry in enumerate(entries):
+                place = (tenant, entry.operation.value, entry.window, entry.settled, entry.intended_us)
+                scheduled[user, sequence] = place
+    kept = table.take(~table.where(kind="auth"))
+    columns = kept.columns
+    zero_us = whole.report.zero_us
+    assert zero_us is not None
+    sent = {}
+    for row, (tenant, operation) in enumerate(zip(kept.text("tenant"), kept.text("operation"), strict=True)):
+        # Both clocks are read as microseconds, so a time may differ by one.
+        offset_us = int(columns["intended_us"][row]) - zero_us
+        place = (tenant, operation, int(columns["window"][row]), bool(columns["settled"][row]))
+        sent[int(columns["user"][row]), int(columns["sequence"][row])] = (place, offset_us)
+    assert sent.keys() == scheduled.keys()
+    for key, (place, offset_us) in sent.items():
+        assert place == scheduled[key][:4]
+        assert abs(offset_us - scheduled[key][4]) <= 3
+
+
+def test_due_and_sent_agree_with_the_records(whole: WholeSession) -> None:
+    table = whole.table
+    kept = Counter(table.take(~table.where(kind="auth")).text("tenant"))
+    sent: Counter[str] = Counter()
+    for worker in whole.report.workers:
+        assert worker.sent == worker.due
+        sent.update(worker.sent)
+    assert sent == kept
+    # 2.5 s at one request per 0.25 s.
+    assert kept == {tenant: 10 * users for tenant, users in whole.session.users.items()}
+
+
+def test_everything_was_answered_as_it_must_be(whole: WholeSession) -> None:
+    assert set(whole.table.text("outcome")) == {"ok"}
+    assert set(whole.table.text("kind")) == {"allowed", "denied", "read", "verify", "misc", "auth"}
+
+
+def test_logins_come_before_time_zero_with_numbers_of_their_own(whole: WholeSession) -> None:
+    logins = whole.table.take(whole.table.where(kind="auth"))
+    assert set(logins.columns["window"]) == {-1}
+    assert set(logins.text("phase")) == {"warmup"}
+    assert logins.columns["sequence"].min() >= AUTH_SEQUENCE_BASE
+
+
+def test_no_request_was_sent_before_it_was_intended(whole: WholeSession) -> None:
+    columns = whole.table.columns
+    assert np.all(columns["start_us"] >= columns["intended_us"])
+    assert np.all(columns["service_us"] >= 0)
+
+
+def test_telemetry_of_every_process_is_kept(whole: WholeSession) -> None:
+    rows = [
+        row
+        for path in (whole.run_dir / "telemetry").glob("load-soak-*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ]
+    series = {(row["owner"], row["series"]) for row in rows}
+    for worker in ("load-0", "load-1"):
+        assert {
+            (worker, name) for name in ("rss_bytes", "cpu_share", "loop_lag_ms_p99", "due_unsent", "sent")
+        } <= series
+    assert {row["source"] for row in rows} == {"generator"}
+
+
+def test_progress_went_from_the_logins_to_the_end(whole: WholeSession) -> None:
+    phases = [progress.phase for progress in whole.progress]
+    assert phases[0] == "starting"
+    assert "soak" in phases
+    last = read_progress(whole.run_dir / "control" / "progress.json")
+    assert last is not None
+    assert (last.phase, last.users, last.seconds_left) == ("ended", 11, 0.0)
+    assert sum(last.outcomes.values()) == whole.report.records
+    assert set(last.latency_ms_p95) == {"A", "B", "C", "D", "E"}
+
+
+def test_no_process_is_left(whole: WholeSession) -> None:
+    assert load_processes(whole.run_dir) == {}
+
+
+def test_no_secret_is_on_disk_or_on_a_command_line(whole: WholeSession) -> None:
+    secrets = [OPERATOR_PASSWORD, *(tenant_password(OPERATOR_PASSWORD, whole.plan.run_id, name) for name in "ABCDE")]
+    assert len(whole.command_lines) == 4
+    for text in whole.command_lines:
+        assert not any(secret in text for secret in secrets)
+    files = [path for path in whole.run_dir.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for path in files:
+        content = path.read_bytes()
+        assert not any(secret.encode() in content for secret in secrets), path
+        assert b"Bearer" not in content, path
+
+
+def test_latency_from_the_intended_start_shows_a_stall_that_the_service_time_hides(tmp_path: Path) -> None:
+    # 10 executions per second and user; the platform stalls once for 1 s. Each user has one request in flight then:
+    # by service time about one request in 30 is slow, from the intended start about ten are.
+    plan = example_plan()
+    session = example_session(users={"A": 10}, pace_s=0.1, warmup_s=0.5, soak_s=2.5, mix=dict(PROBE_MIX))
+    with running_platform(behaviour_for(plan, stall_after_s=1.0, stall_s=1.0)) as platform:
+        report = run(tmp_path, platform.url, plan=plan, session=session)
+    assert report.status is StageStatus.COMPLETE
+    table = read_requests(tmp_path / "requests")
+    table = table.take(table.where(kind="allowed"))
+    assert len(table) == 300
+    slow_service = int((table.service_ms > 250).sum())
+    slow_latency = int((table.latency_ms > 250).sum())
+    assert 10 <= slow_service <= 20
+    assert slow_latency >= 50
+    assert set(table.text("outcome")) == {"ok"}
+
+
+def test_tokens_are_refreshed_before_they_expire(tmp_path: Path) -> None:
+    plan = example_plan()
+    with running_platform(behaviour_for(plan, token_life_s=3.0)) as platform:
+        report = run(tmp_path, platform.url, plan=plan, session=example_session(soak_s=5.0))
+        seen = platform.seen()["seen"]
+    assert report.status is StageStatus.COMPLETE
+    assert seen["POST /auth/refresh"] >= 11
+    assert seen["POST /auth/token"] == 11
+    assert set(read_requests(tmp_path / "requests").text("outcome")) == {"ok"}
+
+
+def test_where_no_refresh_is_allowed_users_log_in_again(tmp_path: Path) -> None:
+    plan = example_plan()
+    with running_platform(behaviour_for(plan, token_life_s=3.0, refresh_works=False)) as platform:
+        report = run(tmp_path, platform.url, plan=plan, session=example_session(soak_s=5.0))
+        seen = platform.seen()["seen"]
+    assert report.status is StageStatus.COMPLETE
+    assert seen["POST /auth/token"] >= 22
+    table = read_requests(tmp_path / "requests")
+    assert set(table.take(~table.where(kind="auth")).text("outcome")) == {"ok"}
+    assert table.where(operation="refresh", outcome="wrongly_denied").sum() >= 11
+
+
+def test_an_attack_that_passes_is_wrongly_allowed(tmp_path: Path) -> None:
+    plan = example_plan()
+    with running_platform(behaviour_for(plan, attacks_pass=True)) as platform:
+        report = run(tmp_path, platform.url, plan=plan)
+    assert report.status is StageStatus.COMPLETE
+    table = read_requests(tmp_path / "requests")
+    attacks = table.where(kind="denied")
+    assert attacks.sum() > 0
+    assert np.array_equal(table.where(outcome="wrongly_allowed"), attacks)
+    samples = msgspec.json.decode((tmp_path / "control" / "samples-soak-0.json").read_bytes(), type=list[Sample])
+    assert {sample.outcome for sample in samples} == {"wrongly_allowed"}
+    assert sum(sample.count for sample in samples) == attacks.sum()
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "client_error"),
+        ('HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"success": true', "malformed"),
+        ("HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}", "server_error"),
+        ("", "transport_error"),
+    ],
+    ids=["redirect", "truncated", "busy", "reset"],
+)
+def test_broken_answers_are_told_apart(tmp_path: Path, answer: str, outcome: str) -> None:
+    plan = example_plan()
+    with running_platform(behaviour_for(plan, execute_answer=answer)) as platform:
+        session = example_session(users={"A": 3}, soak_s=1.0, mix=dict(PROBE_MIX))
+        report = run(tmp_path, platform.url, plan=plan, session=session)
+    assert report.status is StageStatus.COMPLETE
+    table = read_requests(tmp_path / "requests")
+    assert set(table.take(table.where(kind="allowed")).text("outcome")) == {outcome}
+
+
+def test_users_that_cannot_log_in_fail_the_session_at_once(tmp_path: Path) -> None:
+    plan = example_plan()
+    with running_platform(behaviour_for(plan, logins_work=False)) as platform:
+        report = run(tmp_path, platform.url, plan=plan)
+        seen = platform.seen()["seen"]
+    assert report.status is StageStatus.FAILED
+    assert "login of a user of tenant" in report.reason
+    assert report.zero_us is None
+    assert set(seen) == {"POST /auth/token"}
+    assert load_processes(tmp_path) == {}
+
+
+def test_a_platform_that_is_not_there_fails_the_session(tmp_path: Path) -> None:
+    report = run(tmp_path, "http://127.0.0.1:1", session=example_session(users={"A": 1}))
+    assert report.status is StageStatus.FAILED
+    assert "no answer that holds a token" in report.reason
+
+
+def test_a_session_that_is_no_longer_wanted_is_cut_short(tmp_path: Path) -> None:
+    plan = example_plan()
+    wanted = threading.Event()
+    wanted.set()
+
+    def on_progress(progress: Progress) -> None:
+        if progress.phase == "soak":
+            wanted.clear()
+
+    with running_platform(behaviour_for(plan)) as platform:
+        report = run(
+            tmp_path,
+            platform.url,
+            plan=plan,
+            session=example_session(soak_s=60.0),
+            still_wanted=wanted.is_set,
+            on_progress=on_progress,
+        )
+        seen = platform.seen()
+    assert report.status is StageStatus.CUT_SHORT
+    assert "lease" in report.reason
+    assert report.zero_us is not None
+    # At most what was on its way when the worker stopped is not in the records.
+    assert seen["total"] - 11 <= report.records <= seen["total"]
+    assert load_processes(tmp_path) == {}
+
+
+class Interrupted(Exception):
+    """What an interrupted caller raises."""
+
+
+def test_a_caller_that_raises_stops_the_load_and_the_report_is_kept(tmp_path: Path) -> None:
+    plan = example_plan()
+
+    def on_progress(progress: Progress) -> None:
+        if progress.phase == "soak":
+            raise Interrupted
+
+    with running_platform(behaviour_for(plan)) as platform, pytest.raises(Interrupted):
+        run(
+            tmp_path,
+            platform.url,
+            plan=plan,
+            session=example_session(soak_s=60.0),
+            on_progress=on_progress,
+        )
+    assert load_processes(tmp_path) == {}
+    report = read_json(tmp_path / "control" / "session-soak.json", SessionReport)
+    assert report.status is StageStatus.CUT_SHORT
+    assert report.records == len(read_requests(tmp_path / "requests")) > 11
+
+
+def test_the_hard_cap_holds(tmp_path: Path) -> None:
+    plan = example_plan(max_requests_per_second=20.0)
+    session = example_session(users={"A": 10}, pace_s=0.1, warmup_s=0.5, soak_s=2.5, mix=dict(PROBE_MIX))
+    with running_platform(behaviour_for(plan)) as platform:
+        report = run(tmp_path, platform.url, plan=plan, session=session)
+    assert report.status is StageStatus.COMPLETE
+    (worker,) = report.workers
+    assert worker.due["A"] == 300
+    # 3 s at 20 per second, and the tenth of a second that may come at once.
+    assert 40 <= worker.sent["A"] <= 75
+
+
+def test_a_second_run_of_a_session_sets_the_first_records_aside(tmp_path: Path) -> None:
+    plan = example_plan()
+    session = example_session(users={"A": 2}, soak_s=0.5)
+    with running_platform(behaviour_for(plan)) as platform:
+        first = run(tmp_path, platform.url, plan=plan, session=session)
+        second = run(tmp_path, platform.url, plan=plan, session=session)
+    assert first.records == second.records == len(read_requests(tmp_path / "requests"))
+    assert len(list((tmp_path / "requests" / "superseded").rglob("*.parquet"))) == len(first.request_files)
+
+
+def test_without_the_operators_password_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACP_ADMIN_PASSWORD", raising=False)
+    plan = example_plan()
+    with pytest.raises(BadInput, match="ACP_ADMIN_PASSWORD"):
+        run_session(
+            example_session(),
+            plan=plan,
+            provisioned=provisioned_for(plan),
+            run_dir=tmp_path,
+            gateway_url="http://127.0.0.1:1",
+            environment={},
+            still_wanted=lambda: True,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_callers_side_imports_neither_locust_nor_gevent() -> None:
+    code = (
+        "import sys, soak_pipeline.load.supervisor, soak_pipeline.load.supervise;"
+        "sys.exit(str([name for name in ('locust', 'gevent', 'zmq') if name in sys.modules] or ''))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr.strip()) in ((0, ""), (1, ""))
