@@ -1,7 +1,7 @@
 """The request records of the fairness windows, per quiet tenant and window, ready to be compared.
 
-Owns the selection: settled executed calls from the intended start, those without an answer at the timeout. Judges
-nothing.
+Owns the selection: latencies are of settled executed calls from the intended start, those without an answer at the
+timeout; counts are of all requests of a window, since an error while it settles is an error too. Judges nothing.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class TenantWindows:
 
     Attributes:
         samples: per (session, window index).
-        requests, errors: settled requests and those without the right answer, per phase.
-        unanswered: settled requests without any answer, per phase.
+        requests, errors: requests of all its windows and those without the right answer, per phase.
+        unanswered: requests without any answer, per phase.
     """
 
     tenant: str
@@ -92,7 +92,7 @@ def tenant_windows(plan: Plan, requests: RequestTable, looks: int) -> tuple[Fair
     if not len(requests) or not looks:
         return windows, {name: _of_tenant(plan, name, requests, None) for name in names}
     sessions = {entry.session for phase in _PHASES for entry in windows.of_phase(phase)}
-    part = requests.take(requests.where(phase=_PHASES, session=sessions) & requests.columns["settled"])
+    part = requests.take(requests.where(phase=_PHASES, session=sessions))
     return windows, {name: _of_tenant(plan, name, part, part.take(part.where(tenant=name))) for name in names}
 
 
@@ -107,7 +107,7 @@ def _of_tenant(plan: Plan, name: str, table: RequestTable, rows: RequestTable | 
         ("unanswered", rows.where(outcome=(Outcome.TIMEOUT, Outcome.TRANSPORT_ERROR))),
     ):
         counts[what] = {phase: int((mask & rows.where(phase=phase)).sum()) for phase in _PHASES}
-    samples = rows.take(rows.where(kind=JUDGED_KIND) & sample_mask(rows))
+    samples = rows.take(rows.where(kind=JUDGED_KIND) & rows.columns["settled"] & sample_mask(rows))
     latency_ms, service_ms, _ = sample_latencies_ms(plan, samples)
     times_s = samples.columns["intended_us"].astype(np.float64) / 1e6
     key = samples.columns["session"].astype(np.int64) * 100_000 + samples.columns["window"]

@@ -19,7 +19,7 @@ from soak_pipeline.criteria.fairness_samples import (
     tenant_windows,
 )
 from soak_pipeline.criteria.latency_tables import percentiles
-from soak_pipeline.criteria.windows import FairnessWindows, judged_seconds, looks_taken
+from soak_pipeline.criteria.windows import FairnessWindows, looks_taken, seconds_of
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import (
     FairnessDocument,
@@ -98,7 +98,7 @@ def _tenant(
 def _summary(windows: FairnessWindows, tenant: TenantWindows, phase: Phase) -> PhaseSummary:
     entries = windows.of_phase(phase)
     samples = tenant.pooled(entries)
-    requests, seconds = tenant.requests[phase], judged_seconds(entries)
+    requests, seconds = tenant.requests[phase], seconds_of(entries)
     return PhaseSummary(
         requests=requests,
         errors=tenant.errors[phase],
@@ -206,7 +206,7 @@ def _pressure(plan: Plan, windows: FairnessWindows, noisy: TenantWindows) -> Pre
     planned = [users / fairness.noisy_pace_s for users in (fairness.noisy_users_baseline, fairness.noisy_users_burst)]
     rates = []
     for phase in (Phase.BASELINE, Phase.BURST):
-        seconds = judged_seconds(windows.of_phase(phase))
+        seconds = seconds_of(windows.of_phase(phase))
         answered = noisy.requests[phase] - noisy.unanswered[phase]
         rates.append(answered / seconds if seconds and noisy.requests[phase] else None)
     before, during = rates

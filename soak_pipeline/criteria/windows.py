@@ -62,6 +62,11 @@ def fairness_windows(plan: Plan, looks: int) -> FairnessWindows:
     return FairnessWindows(tuple(pairs), long_burst)
 
 
+def seconds_of(windows: Sequence[WindowOfSession]) -> float:
+    """Length of some windows (seconds)."""
+    return sum(entry.window.duration_s for entry in windows)
+
+
 def judged_seconds(windows: Sequence[WindowOfSession]) -> float:
     """Length of some windows without their settling (seconds)."""
     return sum(entry.window.duration_s - entry.window.settle_s for entry in windows)

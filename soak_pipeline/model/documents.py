@@ -131,14 +131,14 @@ class FairnessPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One tenant over all judged windows of one phase, pooled.
+    """One tenant over all windows of one phase, pooled.
 
     Attributes:
-        requests: settled requests sent.
+        requests: requests sent, those while a window settles included.
         errors: those that did not get the right answer.
         error_share: errors / requests (0..1); None without a request.
-        requests_per_second: over the judged seconds.
-        latency_ms, service_ms: percentiles of executed calls on both clocks.
+        requests_per_second: over the windows.
+        latency_ms, service_ms: percentiles of settled executed calls on both clocks.
     """
 
     requests: int
@@ -206,7 +206,7 @@ class Pressure(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         tenant: the noisy one.
-        requests_per_second_baseline, requests_per_second_burst: answered (served or refused), over the judged seconds.
+        requests_per_second_baseline, requests_per_second_burst: answered (served or refused), over the windows.
         planned_baseline, planned_burst: the planned rates.
         rise_share: achieved rise over planned rise (0..1 and beyond).
         unanswered_share_burst: its requests in the burst without an answer (0..1).

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from soak_pipeline.criteria.registry import CRITERIA, judge_run
 from soak_pipeline.evidence.bundle import read_evidence
+from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.verdict import Verdict
-from soak_pipeline_tests.criteria.judging import HALF_HOUR
+from soak_pipeline_tests.criteria.judging import HALF_HOUR, SMALL
 from soak_pipeline_tests.evidence_defects import DEFECTS
 from soak_pipeline_tests.evidence_factory import make_run
 
@@ -100,7 +102,7 @@ def test_every_defect_has_its_row() -> None:
 def test_a_defect_turns_its_criterion_and_no_other(tmp_path: Path, defect: str) -> None:
     expected = FAILS.get(defect) or LEAVES_OPEN[defect]
     verdict = Verdict.FAIL if defect in FAILS else Verdict.INCONCLUSIVE
-    profile = HALF_HOUR if expected & NEEDS_LONG_SOAK or defect == "telemetry_gap" else "smoke"
+    profile = HALF_HOUR if expected & NEEDS_LONG_SOAK or defect == "telemetry_gap" else SMALL
 
     judgement = judge_run(read_evidence(make_run(tmp_path, profile=profile, defects=[defect])))
 
@@ -118,12 +120,24 @@ def test_a_defect_turns_its_criterion_and_no_other(tmp_path: Path, defect: str) 
 
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_a_healthy_smoke_run_passes_and_does_not_ask_about_leaks(tmp_path: Path, seed: int) -> None:
-    judgement = judge_run(read_evidence(make_run(tmp_path, seed=seed)))
+    judgement = judge_run(read_evidence(make_run(tmp_path, profile=SMALL, seed=seed)))
 
     assert judgement.verdict is Verdict.PASS
     assert [result.name for result in judgement.criteria if not result.asked] == [LEAKS]
     assert all(result.verdict is Verdict.PASS for result in judgement.criteria if result.asked)
     assert all(result.likely_cause is None for result in judgement.criteria if result.asked)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_healthy_run_of_each_built_in_profile_is_judged_without_a_fail(tmp_path: Path, profile: str) -> None:
+    quick = msgspec.structs.replace(PROFILES[profile], users=60, pace_s=max(1.0, PROFILES[profile].soak_s / 300.0))
+
+    judgement = judge_run(read_evidence(make_run(tmp_path, profile=quick)))
+
+    assert {result.name for result in judgement.criteria if result.asked and result.verdict is Verdict.FAIL} == set()
+    by_name = {result.name: result.verdict for result in judgement.criteria}
+    assert by_name[FAIRNESS] is Verdict.PASS
+    assert by_name[LOAD] is Verdict.PASS
 
 
 def test_a_healthy_longer_run_passes_with_leaks_asked(tmp_path: Path) -> None:

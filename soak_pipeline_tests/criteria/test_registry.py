@@ -10,7 +10,7 @@ import pytest
 from soak_pipeline.criteria.registry import CRITERIA, Criterion, judge_run, judged_safely
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.model.verdict import CriterionResult, Verdict
-from soak_pipeline_tests.criteria.judging import evidence_of
+from soak_pipeline_tests.criteria.judging import SMALL, evidence_of
 from soak_pipeline_tests.evidence_factory import make_run
 
 
@@ -43,7 +43,7 @@ def test_a_crash_of_a_criterion_is_inconclusive_with_the_reason(tmp_path: Path) 
 
 
 def test_damaged_request_records_leave_every_criterion_that_needs_them_open(tmp_path: Path) -> None:
-    folder = make_run(tmp_path)
+    folder = make_run(tmp_path, profile=SMALL)
     (folder.requests_dir / "soak-w0.parquet").write_bytes(b"PAR1 and then nothing")
 
     judgement = judge_run(read_evidence(folder))
@@ -56,7 +56,7 @@ def test_damaged_request_records_leave_every_criterion_that_needs_them_open(tmp_
 
 
 def test_without_any_request_record_nothing_passes_that_needs_them(tmp_path: Path) -> None:
-    folder = make_run(tmp_path)
+    folder = make_run(tmp_path, profile=SMALL)
     for path in folder.requests_dir.glob("*.parquet"):
         path.unlink()
 

@@ -1,0 +1,232 @@
+"""The SLO: percentiles by a second method, at the limit, windows, unanswered calls, the server's own histogram."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from soak_pipeline.criteria.documents import latency_document
+from soak_pipeline.model.verdict import Verdict
+from soak_pipeline_tests.criteria.judging import SMALL, evidence_of, finding_of, judged, result_of
+from soak_pipeline_tests.evidence_defects import change_part, set_outcome, slow_down
+from soak_pipeline_tests.evidence_factory import SyntheticRun
+from soak_pipeline_tests.synthetic_requests import code
+
+SLO = "gateway_p95_is_under_slo"
+TEN_MINUTES = msgspec.structs.replace(SMALL, soak_s=600.0, pace_s=2.0)
+
+
+def constant_latency(milliseconds: float) -> object:
+    """Every executed call of the soak takes exactly this long from its intended start."""
+
+    def defect(run: SyntheticRun) -> None:
+        mask = run.requests.where(phase="soak", kind="allowed")
+        columns = run.requests.columns
+        columns["start_us"][mask] = columns["intended_us"][mask] + 1_000
+        columns["service_us"][mask] = round(milliseconds * 1_000) - 1_000
+
+    return defect
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "verdict"), [(249.999, Verdict.PASS), (250.0, Verdict.PASS), (250.001, Verdict.FAIL)]
+)
+def test_exactly_at_the_limit_keeps_the_budget(tmp_path: Path, milliseconds: float, verdict: Verdict) -> None:
+    result = judged(tmp_path, SLO, constant_latency(milliseconds))  # type: ignore[arg-type]
+
+    assert result.verdict is verdict
+    assert result.observed == pytest.approx(milliseconds)
+    assert result.limit == 250.0
+    assert result.unit == "ms"
+
+
+def test_p95_is_that_of_an_independent_computation(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path)
+    finding = finding_of(result_of(evidence, SLO), "tenant C")
+    requests = evidence.requests
+    mask = requests.where(phase="soak", tenant="C", kind="allowed")
+    latency_ms = (
+        requests.columns["start_us"][mask]
+        - requests.columns["intended_us"][mask]
+        + requests.columns["service_us"][mask]
+    ) / 1_000
+
+    assert finding.observed == np.quantile(latency_ms, 0.95, method="inverted_cdf")
+    assert finding.figures["samples"] == int(mask.sum())
+    assert finding.figures["service_ms_p99"] == np.quantile(
+        requests.columns["service_us"][mask] / 1_000, 0.99, method="inverted_cdf"
+    )
+
+
+def test_the_upper_bound_decides_pass_and_the_lower_one_fail(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path)
+    low, high = 0.0, 0.0
+    for finding in result_of(evidence, SLO).findings:
+        if finding.unit == "ms" and finding.interval:
+            low, high = max(low, finding.interval[0] or 0.0), max(high, finding.interval[1] or 0.0)
+
+    def verdict_at(limit: float) -> Verdict:
+        return judged(tmp_path, SLO, gateway_latency_ms_p95_max=limit).verdict
+
+    assert verdict_at(high) is Verdict.PASS
+    assert verdict_at(high * 0.999) is Verdict.INCONCLUSIVE
+    assert verdict_at(low * 0.999) is Verdict.FAIL
+
+
+def test_a_stall_in_one_window_fails_though_the_whole_soak_is_within(tmp_path: Path) -> None:
+    def stall(run: SyntheticRun) -> None:
+        start_s, _ = run.soak_stretch_s()
+        columns = run.requests.columns
+        late = columns["intended_us"] / 1e6 - start_s
+        # 8 % of the calls of the second five minutes are 4 % of all: only that window's p95 is beyond the limit.
+        mask = run.requests.where(phase="soak", tenant="A") & (late > 300) & (np.arange(len(late)) % 100 < 8)
+        columns["service_us"][mask] = 400_000
+
+    result = judged(tmp_path, SLO, stall, profile=TEN_MINUTES)
+
+    assert result.verdict is Verdict.FAIL
+    assert "in minutes 5 to 10 of the soak" in result.why
+    finding = finding_of(result, "tenant A")
+    assert finding.figures["latency_ms_p95"] < 250.0  # type: ignore[operator]
+    assert finding.figures["latency_ms_p95_worst_window"] == finding.observed
+
+
+def test_coordinated_omission_is_seen_from_the_intended_start(tmp_path: Path) -> None:
+    def stall(run: SyntheticRun) -> None:
+        columns = run.requests.columns
+        mask = run.requests.where(phase="soak", tenant="B") & (np.arange(len(run.requests)) % 5 == 0)
+        columns["start_us"][mask] = columns["intended_us"][mask] + 500_000
+
+    result = judged(tmp_path, SLO, stall)
+
+    assert result.verdict is Verdict.FAIL
+    finding = finding_of(result, "tenant B")
+    assert finding.figures["service_ms_p95"] < 60  # type: ignore[operator]
+    assert "stalls now and then" in (result.likely_cause or "")
+
+
+def test_calls_without_an_answer_count_as_slow_even_when_they_failed_at_once(tmp_path: Path) -> None:
+    def refuse(run: SyntheticRun) -> None:
+        mask = run.requests.where(phase="soak", tenant="B", kind="allowed")
+        rows = np.flatnonzero(mask)[::5]
+        run.requests.set_text("outcome", rows, "transport_error")
+        run.requests.columns["service_us"][rows] = 200
+
+    result = judged(tmp_path, SLO, refuse)
+
+    assert result.verdict is Verdict.FAIL
+    assert finding_of(result, "tenant B").observed == 10_000.0
+
+
+def test_quick_refusals_do_not_make_the_executed_calls_look_quick(tmp_path: Path) -> None:
+    def refuse_most(run: SyntheticRun) -> None:
+        slow_down(run, 12.0, phase="soak", tenant="A", kind="allowed")
+        rows = np.flatnonzero(run.requests.where(phase="soak", tenant="A", kind="allowed"))
+        refused = rows[np.arange(len(rows)) % 10 < 8]
+        run.requests.set_text("outcome", refused, "throttled")
+        run.requests.columns["service_us"][refused] = 500
+
+    assert finding_of(judged(tmp_path, SLO, refuse_most), "tenant A").verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(71, Verdict.INCONCLUSIVE), (72, Verdict.PASS)])
+def test_seventy_two_samples_are_the_fewest(tmp_path: Path, kept: int, verdict: Verdict) -> None:
+    def thin(run: SyntheticRun) -> None:
+        rows = np.flatnonzero(run.requests.where(phase="soak", tenant="E", kind="allowed"))
+        keep = np.ones(len(run.requests), dtype=bool)
+        keep[rows[kept:]] = False
+        run.requests.keep(keep)
+
+    finding = finding_of(judged(tmp_path, SLO, thin), "tenant E")
+
+    assert finding.verdict is verdict
+    assert finding.figures["samples"] == kept
+
+
+def test_a_starved_generator_accuses_nobody(tmp_path: Path) -> None:
+    result = judged(tmp_path, SLO, "slow_tenant", "generator_starved")
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "event loop was 850 ms late" in result.why
+
+
+def test_the_server_alone_breaking_the_limit_is_open(tmp_path: Path) -> None:
+    def slow_server(run: SyntheticRun) -> None:
+        change_part(run, "server_latency", "C", requests=1_000, within_slo=900)
+
+    result = judged(tmp_path, SLO, slow_server)
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "one of the two measurements is wrong" in result.why
+    assert finding_of(result, "tenant C").verdict is Verdict.PASS
+
+
+def test_a_disagreement_that_changes_nothing_is_reported_only(tmp_path: Path) -> None:
+    def a_little_slower(run: SyntheticRun) -> None:
+        change_part(run, "server_latency", "A", requests=10_000, within_slo=9_700)
+
+    result = judged(tmp_path, SLO, a_little_slower)
+
+    assert result.verdict is Verdict.PASS
+    finding = finding_of(result, "tenant A, server histogram")
+    assert finding.figures["agreement"] == "disagree"
+    assert "differ by more than sampling error" in finding.why
+
+
+def test_without_the_servers_histogram_the_clients_answer_stands(tmp_path: Path) -> None:
+    def unread(run: SyntheticRun) -> None:
+        change_part(run, "server_latency", "A", requests=None, within_slo=None, reason="no metrics page")
+
+    result = judged(tmp_path, SLO, unread)
+
+    assert result.verdict is Verdict.PASS
+    assert "no metrics page" in finding_of(result, "tenant A, server histogram").why
+
+
+def test_latency_document_has_every_tenant_kind_and_clock(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path)
+    document = latency_document(evidence)
+    requests = evidence.requests
+
+    soak = [row for row in document.rows if row.phase == "soak"]
+    assert {(row.tenant, row.kind) for row in soak} == {
+        (tenant, kind) for tenant in "ABCDE" for kind in ("allowed", "denied", "read", "verify", "misc")
+    }
+    assert sum(row.requests for row in soak) == int((requests.where(phase="soak") & requests.columns["settled"]).sum())
+    for row in document.rows:
+        assert row.latency_ms.p95.value >= row.service_ms.p95.value  # type: ignore[operator]
+        assert row.samples == row.outcomes["ok"]
+    assert [(window.tenant, round(window.end_s - window.start_s)) for window in document.windows] == [
+        (tenant, 45) for tenant in "ABCDE"
+    ]
+    assert msgspec.json.decode(msgspec.json.encode(document), type=type(document)) == document
+
+
+def test_latency_document_of_a_run_without_requests_is_empty(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path)
+    for path in evidence.folder.requests_dir.glob("*.parquet"):
+        path.unlink()
+
+    document = latency_document(evidence)
+
+    assert document.rows == ()
+    assert document.windows == ()
+
+
+def test_kinds_are_never_mixed(tmp_path: Path) -> None:
+    def slow_denials(run: SyntheticRun) -> None:
+        mask = run.requests.columns["kind"] == code("kind", "denied")
+        run.requests.columns["service_us"][mask] = 900_000
+
+    assert judged(tmp_path, SLO, slow_denials).verdict is Verdict.PASS
+
+
+def test_few_errors_of_another_kind_are_left_to_their_own_criterion(tmp_path: Path) -> None:
+    result = judged(
+        tmp_path, SLO, lambda run: set_outcome(run, "server_error", 500, 40, phase="soak", tenant="A", kind="allowed")
+    )
+
+    assert result.verdict is Verdict.PASS

@@ -1,0 +1,189 @@
+"""Validity: each condition at its limit, and never a FAIL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soak_pipeline.model.verdict import Verdict
+from soak_pipeline_tests.criteria.judging import HALF_HOUR, finding_of, judged
+from soak_pipeline_tests.evidence_defects import (
+    DEFECTS,
+    change_output,
+    change_worker,
+    drop_stretch,
+    set_outcome,
+    thin_out,
+)
+from soak_pipeline_tests.evidence_factory import SyntheticRun
+
+LOAD = "load_was_valid"
+
+
+def worker_of(run: SyntheticRun) -> object:
+    return run.outputs["soak"].sessions[0].workers[0]  # type: ignore[attr-defined]
+
+
+def host_series(series: str, value: float) -> Callable[[SyntheticRun], None]:
+    def defect(run: SyntheticRun) -> None:
+        times, values = run.telemetry["host", "host", series]
+        run.telemetry["host", "host", series] = (times, np.full(len(values), value))
+
+    return defect
+
+
+def skews(before: float | None, after: float | None) -> Callable[[SyntheticRun], None]:
+    def defect(run: SyntheticRun) -> None:
+        change_output(run, "provision", clock_skew_s=before)
+        change_output(run, "platform_evidence", clock_skew_s=after)
+
+    return defect
+
+
+def due(share: float) -> Callable[[SyntheticRun], None]:
+    """A schedule of 1,000 requests per tenant, of which a share was sent."""
+
+    def defect(run: SyntheticRun) -> None:
+        names = [tenant.name for tenant in run.plan.tenants]
+        change_worker(run, "soak", due=dict.fromkeys(names, 1_000), sent=dict.fromkeys(names, round(1_000 * share)))
+
+    return defect
+
+
+@pytest.mark.parametrize(
+    ("defect", "subject", "verdict"),
+    [
+        (due(0.95), "rate of tenant E, session soak", Verdict.PASS),
+        (due(0.949), "rate of tenant E, session soak", Verdict.INCONCLUSIVE),
+        (due(0.0), "rate of tenant E, session soak", Verdict.INCONCLUSIVE),
+        (lambda run: change_worker(run, "soak", loop_lag_ms_p99=100.0), "event loop, session soak", Verdict.PASS),
+        (
+            lambda run: change_worker(run, "soak", loop_lag_ms_p99=100.1),
+            "event loop, session soak",
+            Verdict.INCONCLUSIVE,
+        ),
+        (
+            lambda run: change_worker(run, "soak", loop_lag_ms_p99=None),
+            "event loop, session soak",
+            Verdict.INCONCLUSIVE,
+        ),
+        (lambda run: change_worker(run, "soak", cpu_share_max=0.9), "generator CPU, session soak", Verdict.PASS),
+        (
+            lambda run: change_worker(run, "soak", cpu_share_max=0.91),
+            "generator CPU, session soak",
+            Verdict.INCONCLUSIVE,
+        ),
+        (
+            lambda run: change_worker(run, "soak", cpu_share_max=None),
+            "generator CPU, session soak",
+            Verdict.INCONCLUSIVE,
+        ),
+        (lambda run: change_worker(run, "soak", lost=True), "load workers, session soak", Verdict.INCONCLUSIVE),
+        (
+            lambda run: change_worker(run, "soak", rss_bytes_start=0, rss_bytes_end=256 * 2**20),
+            "generator memory, session soak",
+            Verdict.PASS,
+        ),
+        (
+            lambda run: change_worker(run, "soak", rss_bytes_start=0, rss_bytes_end=256 * 2**20 + 1),
+            "generator memory, session soak",
+            Verdict.INCONCLUSIVE,
+        ),
+        (skews(5.0, -5.0), "clock", Verdict.PASS),
+        (skews(0.0, -5.1), "clock", Verdict.INCONCLUSIVE),
+        (skews(None, 0.1), "clock", Verdict.PASS),
+        (skews(None, None), "clock", Verdict.INCONCLUSIVE),
+        (host_series("cpu_steal_share", 0.10), "host steal", Verdict.PASS),
+        (host_series("cpu_steal_share", 0.11), "host steal", Verdict.INCONCLUSIVE),
+        (host_series("cpu_steal_share", float("nan")), "host steal", Verdict.INCONCLUSIVE),
+        (host_series("load_average", float("nan")), "host load", Verdict.INCONCLUSIVE),
+    ],
+)
+def test_each_condition_may_reach_its_limit(
+    tmp_path: Path, defect: Callable[[SyntheticRun], None], subject: str, verdict: Verdict
+) -> None:
+    assert finding_of(judged(tmp_path, LOAD, defect), subject).verdict is verdict
+
+
+@pytest.mark.parametrize(("limit_s", "verdict"), [(40.0, Verdict.PASS), (39.9, Verdict.INCONCLUSIVE)])
+def test_the_longest_gap_in_the_telemetry_counts(tmp_path: Path, limit_s: float, verdict: Verdict) -> None:
+    # Samples come every 5 s; taking out those within 17.4 s of the middle, which is on one, leaves 40 s between two.
+    result = judged(tmp_path, LOAD, lambda run: drop_stretch(run, 34.9), profile=HALF_HOUR, telemetry_gap_s_max=limit_s)
+
+    assert finding_of(result, "telemetry of the platform").observed == 40.0
+    assert finding_of(result, "telemetry of the platform").verdict is verdict
+    assert finding_of(result, "telemetry of the generator").verdict is verdict
+
+
+def test_a_session_that_ended_early_is_named(tmp_path: Path) -> None:
+    result = judged(tmp_path, LOAD, "cut_short")
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert finding_of(result, "length, session soak").verdict is Verdict.INCONCLUSIVE
+    assert finding_of(result, "stage soak").why == "stage soak was cut short: the lease ended"
+
+
+def test_a_session_that_never_began_is_open(tmp_path: Path) -> None:
+    def never(run: SyntheticRun) -> None:
+        soak = run.outputs["soak"]
+        session = soak.sessions[0]  # type: ignore[attr-defined]
+        change_output(run, "soak", sessions=(type(session)(**{**_fields(session), "zero_us": None, "ended_us": None}),))
+
+    result = judged(tmp_path, LOAD, never)
+
+    assert finding_of(result, "length, session soak").verdict is Verdict.INCONCLUSIVE
+    assert finding_of(result, "telemetry of the generator").verdict is Verdict.INCONCLUSIVE
+
+
+def _fields(struct: object) -> dict[str, object]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}  # type: ignore[attr-defined]
+
+
+def test_records_that_are_lost_on_disk_are_named(tmp_path: Path) -> None:
+    result = judged(tmp_path, LOAD, lambda run: thin_out(run, 0.999, session="soak"))
+
+    assert finding_of(result, "records, session soak").verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_mix_that_is_not_the_planned_one_is_named(tmp_path: Path) -> None:
+    def all_allowed(run: SyntheticRun) -> None:
+        run.requests.set_text("kind", run.requests.where(session="soak", tenant="B", phase="soak"), "allowed")
+
+    result = judged(tmp_path, LOAD, all_allowed)
+
+    assert finding_of(result, "mix of tenant B").verdict is Verdict.INCONCLUSIVE
+    assert finding_of(result, "mix of tenant A").verdict is Verdict.PASS
+
+
+def test_a_split_that_is_not_the_planned_one_is_named(tmp_path: Path) -> None:
+    def swap(run: SyntheticRun) -> None:
+        rows = np.flatnonzero(run.requests.where(phase="soak", tenant="A"))
+        run.requests.set_text("tenant", rows[::2], "E")
+
+    assert finding_of(judged(tmp_path, LOAD, swap), "split over the tenants").verdict is Verdict.INCONCLUSIVE
+
+
+def test_too_few_samples_of_a_tenant_are_named(tmp_path: Path) -> None:
+    result = judged(tmp_path, LOAD, lambda run: thin_out(run, 0.5, phase="soak", tenant="E"))
+
+    assert finding_of(result, "samples of tenant E").verdict is Verdict.INCONCLUSIVE
+
+
+def test_tenants_made_under_another_plan_are_named(tmp_path: Path) -> None:
+    result = judged(tmp_path, LOAD, lambda run: change_output(run, "provision", plan_hash="0" * 64))
+
+    assert finding_of(result, "stage provision").verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_it_never_accuses_the_platform(tmp_path: Path, defect: str) -> None:
+    assert judged(tmp_path, LOAD, defect).verdict is not Verdict.FAIL
+
+
+def test_errors_of_the_platform_do_not_make_the_load_invalid(tmp_path: Path) -> None:
+    result = judged(tmp_path, LOAD, lambda run: set_outcome(run, "server_error", 500, 300, phase="soak", tenant="A"))
+
+    assert result.verdict is Verdict.PASS

@@ -1,0 +1,248 @@
+"""Chain, usage, timelines and roots: at the limit, and what keeps them open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soak_pipeline.criteria.documents import chain_document, reconcile_document
+from soak_pipeline.model.verdict import Verdict
+from soak_pipeline_tests.criteria.judging import evidence_of, finding_of, judged
+from soak_pipeline_tests.evidence_defects import change_chain, change_drain, change_output, change_part
+from soak_pipeline_tests.evidence_factory import SyntheticRun
+
+CHAIN = "chain_has_no_violations"
+USAGE = "usage_matches_audit"
+TIMELINES = "no_timeline_is_stuck"
+ROOTS = "roots_are_sealed"
+
+
+def rows_of(run: SyntheticRun, tenant: str) -> int:
+    chains = run.outputs["platform_evidence"].chains  # type: ignore[attr-defined]
+    return next(chain.independent.rows for chain in chains if chain.tenant == tenant)
+
+
+@pytest.mark.parametrize(
+    "field", ["tampered", "gaps", "forks", "duplicate_requests", "out_of_order", "acknowledged_missing"]
+)
+def test_one_violation_of_any_kind_fails_the_chain(tmp_path: Path, field: str) -> None:
+    result = judged(tmp_path, CHAIN, lambda run: change_chain(run, "B", "independent", **{field: 1}))
+
+    assert result.verdict is Verdict.FAIL
+    assert result.findings[0].subject == "tenant B"
+    assert (result.observed or 0) >= 1
+    assert result.limit == 0
+    assert "see chain_verify.json" in result.why
+    assert result.evidence == ("chain_verify.json",)
+
+
+def test_an_empty_list_of_violations_does_not_hide_an_invalid_chain(tmp_path: Path) -> None:
+    result = judged(tmp_path, CHAIN, lambda run: change_chain(run, "B", "platform", valid=False))
+
+    assert result.verdict is Verdict.FAIL
+    assert "which our own verification does not find" in result.why
+
+
+@pytest.mark.parametrize(("difference", "verdict"), [(-1, Verdict.FAIL), (0, Verdict.PASS), (1, Verdict.INCONCLUSIVE)])
+def test_the_platform_must_have_checked_exactly_our_rows(tmp_path: Path, difference: int, verdict: Verdict) -> None:
+    result = judged(
+        tmp_path,
+        CHAIN,
+        lambda run: change_chain(run, "C", "platform", processed_count=rows_of(run, "C") + difference),
+    )
+
+    assert result.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"acknowledged": 0}, "no acknowledged call was matched"),
+        ({"acknowledged": 10}, "only 10 of"),
+        ({"rows": 0}, "the chain has no rows"),
+    ],
+)
+def test_a_verification_of_too_little_is_open(tmp_path: Path, changes: dict[str, int], words: str) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_chain(run, "D", "independent", **changes)
+        if "rows" in changes:
+            change_chain(run, "D", "platform", processed_count=0)
+
+    result = judged(tmp_path, CHAIN, defect)
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert words in result.why
+
+
+def test_a_missing_platform_answer_is_open_and_says_why(tmp_path: Path) -> None:
+    result = judged(
+        tmp_path, CHAIN, lambda run: change_part(run, "chains", "E", platform=None, reason="GET answered 502")
+    )
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the platform's own answer is missing: GET answered 502" in result.why
+
+
+def test_a_violation_fails_even_when_the_other_side_is_missing(tmp_path: Path) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_chain(run, "E", "independent", forks=1)
+        change_part(run, "chains", "E", platform=None, reason="GET answered 502")
+
+    assert judged(tmp_path, CHAIN, defect).verdict is Verdict.FAIL
+
+
+def test_the_lock_is_named_as_the_cause_of_forks(tmp_path: Path) -> None:
+    result = judged(tmp_path, CHAIN, "chain_fork")
+
+    assert "two writers held the chain of one tenant at once" in (result.likely_cause or "")
+    assert "SET NX" in (result.fix or "")
+
+
+def test_chain_document_holds_both_sides_and_the_verdict_of_each_tenant(tmp_path: Path) -> None:
+    document = chain_document(evidence_of(tmp_path, "row_tampered"))
+
+    by_tenant = {entry.tenant: entry for entry in document.tenants}
+    assert document.verdict is Verdict.FAIL
+    assert [entry.verdict for entry in document.tenants if entry.tenant != "C"] == [Verdict.PASS] * 4
+    tampered = by_tenant["C"]
+    assert tampered.verdict is Verdict.FAIL
+    assert tampered.independent is not None
+    assert tampered.independent.tampered == 1
+    assert tampered.platform is not None
+    assert not tampered.platform.valid
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("audit_without_usage", "1 audit row without usage"),
+        ("usage_without_audit", "1 usage row without an audit row"),
+        ("billed_twice", "1 call billed twice"),
+        ("outbox_pending", "1 pending row in the outbox"),
+        ("outbox_failed", "1 failed row in the outbox"),
+    ],
+)
+def test_one_row_too_many_fails_the_reconciliation(tmp_path: Path, field: str, words: str) -> None:
+    result = judged(tmp_path, USAGE, lambda run: change_part(run, "reconciliation", "B", **{field: 1}))
+
+    assert result.verdict is Verdict.FAIL
+    assert words in result.why
+    assert result.observed == 1
+    assert result.limit == 0
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(180.0, Verdict.PASS), (180.01, Verdict.FAIL), (0.0, Verdict.PASS)])
+def test_the_drain_may_reach_its_limit(tmp_path: Path, seconds: float, verdict: Verdict) -> None:
+    assert judged(tmp_path, USAGE, lambda run: change_drain(run, seconds=seconds)).verdict is verdict
+
+
+def test_the_limit_of_the_drain_is_the_threshold(tmp_path: Path) -> None:
+    assert judged(tmp_path, USAGE, drain_s_max=38.0).verdict is Verdict.PASS
+    assert judged(tmp_path, USAGE, drain_s_max=37.9).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        lambda run: change_drain(run, drained=None, reason="Redis cannot be reached"),
+        lambda run: change_output(run, "platform_evidence", dead_letters={}),
+        lambda run: change_part(run, "reconciliation", "A", billable_audit_rows=0),
+        lambda run: change_output(run, "platform_evidence", reconciliation=()),
+    ],
+    ids=["drain unseen", "dead letters unread", "nothing billable", "not compared"],
+)
+def test_what_was_not_reconciled_is_open(tmp_path: Path, defect: object) -> None:
+    assert judged(tmp_path, USAGE, defect).verdict is Verdict.INCONCLUSIVE  # type: ignore[arg-type]
+
+
+def test_a_stalled_outbox_blames_the_usage_worker_with_the_time(tmp_path: Path) -> None:
+    result = judged(tmp_path, USAGE, "outbox_stalled")
+
+    assert "usage worker" in (result.likely_cause or "")
+    assert "812 rows of pending_usage_events left 180 s after the load" in (result.likely_cause or "")
+
+
+def test_gaps_name_the_outbox_and_the_time_to_converge(tmp_path: Path) -> None:
+    result = judged(tmp_path, USAGE, "usage_dropped")
+
+    assert "outbox was not drained" in (result.likely_cause or "")
+    assert "Materialise platform_evidence again" in (result.fix or "")
+
+
+def test_reconcile_document_says_when_it_converged(tmp_path: Path) -> None:
+    document = reconcile_document(evidence_of(tmp_path / "one"))
+    stalled = reconcile_document(evidence_of(tmp_path / "two", "outbox_stalled"))
+
+    assert document.converged_s == 38.0
+    assert document.verdict is Verdict.PASS
+    assert all(entry.billable_audit_rows == entry.usage_rows for entry in document.tenants)
+    assert stalled.converged_s is None
+    assert stalled.verdict is Verdict.FAIL
+
+
+def test_the_backfill_may_close_the_allowed_share(tmp_path: Path) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_part(run, "timelines", "E", total=100_000, recovered_backfill=1_000)
+
+    assert judged(tmp_path / "at", TIMELINES, defect, recovered_timelines_share_max=0.01).verdict is Verdict.PASS
+    beyond = judged(tmp_path / "beyond", TIMELINES, defect, recovered_timelines_share_max=0.0099)
+    assert beyond.verdict is Verdict.FAIL
+    assert beyond.observed == 0.01
+    assert "crashed or was killed in the middle of 1,000 calls" in (beyond.likely_cause or "")
+
+
+def test_a_listing_cut_short_is_open(tmp_path: Path) -> None:
+    result = judged(tmp_path, TIMELINES, lambda run: change_part(run, "timelines", "A", total=50))
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "only 50 timelines for" in result.why
+
+
+def test_no_timelines_at_all_is_open(tmp_path: Path) -> None:
+    result = judged(tmp_path, TIMELINES, lambda run: change_part(run, "timelines", "A", total=0))
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "there are no timelines" in result.why
+
+
+@pytest.mark.parametrize(("difference", "verdict"), [(-1, Verdict.FAIL), (0, Verdict.PASS), (1, Verdict.FAIL)])
+def test_a_root_covers_exactly_the_rows_of_its_day(tmp_path: Path, difference: int, verdict: Verdict) -> None:
+    result = judged(
+        tmp_path, ROOTS, lambda run: change_part(run, "roots", "A", leaf_count=rows_of(run, "A") + difference)
+    )
+
+    assert result.verdict is verdict
+
+
+@pytest.mark.parametrize("field", ["covers_last_row", "signature_valid", "root_hash_matches"])
+def test_what_was_not_checked_of_a_root_is_open(tmp_path: Path, field: str) -> None:
+    result = judged(tmp_path, ROOTS, lambda run: change_part(run, "roots", "A", **{field: None, "reason": "no key"}))
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.why.endswith("could not be checked: no key")
+
+
+def test_a_day_without_rows_needs_no_root(tmp_path: Path) -> None:
+    def defect(run: SyntheticRun) -> None:
+        roots = run.outputs["platform_evidence"].roots  # type: ignore[attr-defined]
+        empty = [type(root)(tenant=root.tenant, root_date="2026-11-24", present=False, audit_rows=0) for root in roots]
+        change_output(run, "platform_evidence", roots=(*roots, *empty))
+
+    assert judged(tmp_path, ROOTS, defect).verdict is Verdict.PASS
+
+
+def test_a_run_across_midnight_needs_a_root_of_each_day(tmp_path: Path) -> None:
+    def shift_half_past_midnight(run: SyntheticRun) -> None:
+        # The run's epoch is 07:30 UTC, so 16.5 hours later is midnight.
+        late = np.arange(len(run.requests)) % 2 == 0
+        run.requests.columns["start_us"][late] += int(16.6 * 3_600 * 1e6)
+
+    result = judged(tmp_path, ROOTS, shift_half_past_midnight)
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert sorted(finding.subject for finding in result.findings if finding.verdict is Verdict.INCONCLUSIVE) == [
+        f"tenant {name} 2026-11-24" for name in "ABCDE"
+    ]
+    assert finding_of(result, "tenant A 2026-11-23").verdict is Verdict.PASS
