@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 
 from soak_pipeline.analysis.decision import Decision
@@ -94,8 +95,24 @@ def _growth_findings(evidence: RunEvidence, stretch: tuple[float, float]) -> lis
             process_start_s=None if started is None else _at_times(started, inside),
             resolution=_resolution(evidence, leak, inside),
         )
-        findings.append(_growth_finding(key, leak, growth))
+        finding = _growth_finding(key, leak, growth)
+        unseen = _unseen_part(evidence, key, inside, stretch)
+        findings.append(_left_open(finding, unseen) if unseen and finding.verdict is Verdict.PASS else finding)
     return findings
+
+
+def _unseen_part(evidence: RunEvidence, key: SeriesKey, inside: Series, stretch: tuple[float, float]) -> str:
+    """Why the series does not speak for the whole soak: its owner came later or went earlier; empty when it does."""
+    seen = inside.times_s[np.isfinite(inside.values)]
+    slack_s = evidence.thresholds.telemetry_gap_s_max
+    if len(seen) and (seen[0] > stretch[0] + slack_s or seen[-1] < stretch[1] - slack_s):
+        first, last = (seconds(float(moment - stretch[0])) for moment in (seen[0], seen[-1]))
+        return f"{key.owner} was seen only from {first} to {last} of the soak, and may have been replaced"
+    return ""
+
+
+def _left_open(finding: Finding, why: str) -> Finding:
+    return msgspec.structs.replace(finding, verdict=Verdict.INCONCLUSIVE, why=f"{finding.why}; but {why}")
 
 
 def _resolution(evidence: RunEvidence, leak: LeakSeries, inside: Series) -> float | None:

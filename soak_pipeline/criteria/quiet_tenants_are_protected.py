@@ -16,6 +16,8 @@ Source: the multi-tenant fairness test of CockroachDB's roachtest for the guard;
 
 from __future__ import annotations
 
+import msgspec
+
 from soak_pipeline.analysis.decision import AT_LIMIT_TOLERANCE, Decision, Side
 from soak_pipeline.criteria.fairness_table import fairness_document
 from soak_pipeline.criteria.generator_health import generator_trouble
@@ -69,16 +71,8 @@ def _trouble(evidence: RunEvidence) -> str:
 def _excused(finding: Finding, trouble: str) -> Finding:
     if finding.verdict is not Verdict.FAIL or not trouble:
         return finding
-    return Finding(
-        subject=finding.subject,
-        verdict=Verdict.INCONCLUSIVE,
-        why=f"{finding.why}; but {trouble}, so the figure does not accuse the platform",
-        observed=finding.observed,
-        limit=finding.limit,
-        unit=finding.unit,
-        interval=finding.interval,
-        figures=finding.figures,
-    )
+    why = f"{finding.why}; but {trouble}, so the figure does not accuse the platform"
+    return msgspec.structs.replace(finding, verdict=Verdict.INCONCLUSIVE, why=why)
 
 
 def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: TenantFairness) -> Finding:

@@ -157,6 +157,21 @@ def test_every_series_has_its_capability() -> None:
     assert set(CAPABILITY_OF) == set(LEAK_SERIES)
 
 
+def test_a_process_that_vanishes_is_not_taken_for_healthy(tmp_path: Path) -> None:
+    def vanish(run: SyntheticRun) -> None:
+        start_s, end_s = run.soak_stretch_s()
+        for key, (times, values) in run.telemetry.items():
+            if key[1] == "gateway-2":
+                kept = times < (start_s + end_s) / 2
+                run.telemetry[key] = (times[kept], values[kept])
+
+    result = judged(tmp_path, LEAKS, vanish, profile=HALF_HOUR)
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "gateway-2 was seen only from" in finding_of(result, "gateway-2 rss_bytes").why
+    assert finding_of(result, "gateway-1 rss_bytes").verdict is Verdict.PASS
+
+
 def test_growth_of_the_load_generator_is_not_the_platforms(tmp_path: Path) -> None:
     result = judged(
         tmp_path, LEAKS, lambda run: grow(run, "generator", "worker-0", "rss_bytes", 4_000 * MIB), profile=HALF_HOUR

@@ -5,10 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from soak_pipeline.criteria.documents import (
+    chain_document,
+    fairness_document,
+    latency_document,
+    reconcile_document,
+)
 from soak_pipeline.criteria.registry import CRITERIA, Criterion, judge_run, judged_safely
-from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
+from soak_pipeline.evidence.bundle import STAGE_OUTPUTS, RunEvidence, read_evidence
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline_tests.criteria.judging import SMALL, evidence_of
 from soak_pipeline_tests.evidence_factory import make_run
@@ -77,6 +84,15 @@ def test_the_judgement_records_run_moment_and_changed_limits(tmp_path: Path) -> 
     assert judgement.run_id == evidence.plan.run_id
     assert judgement.judged_at == "2026-11-24T07:00:00Z"
     assert judgement.thresholds_changed == {"gateway_latency_ms_p95_max": 300.0}
+
+
+@pytest.mark.parametrize("stage", STAGE_OUTPUTS)
+def test_the_documents_can_be_made_whatever_stage_is_missing(tmp_path: Path, stage: str) -> None:
+    evidence = evidence_of(tmp_path, f"without_{stage}")
+
+    for make in (chain_document, fairness_document, latency_document, reconcile_document):
+        document = make(evidence)
+        assert msgspec.json.decode(msgspec.json.encode(document), type=type(document)) == document
 
 
 @pytest.mark.parametrize("stage", ["baseline", "soak", "platform_evidence"])
