@@ -106,9 +106,7 @@ def test_service_times_are_log_normal_and_repeatable() -> None:
 
 
 @given(st.text(), st.floats(0, 1000), st.floats(0, 2), st.integers(-(2**63), 2**63 - 1))
-def test_a_service_time_is_finite_and_not_negative(
-    request_id: str, median_ms: float, sigma: float, seed: int
-) -> None:
+def test_a_service_time_is_finite_and_not_negative(request_id: str, median_ms: float, sigma: float, seed: int) -> None:
     drawn = service_time_s(request_id, median_ms=median_ms, sigma=sigma, seed=seed)
     assert 0 <= drawn < math.inf
 
@@ -190,19 +188,25 @@ def test_a_quarter_of_a_second_is_a_boundary_of_the_latency_histogram() -> None:
 def test_recent_latency_reports_the_last_minute() -> None:
     latency = RecentLatency()
     now = time.perf_counter()
-    latency.add(now - 61, 9.0)
+    latency.add(now - 62, 9.0)
     for milliseconds in range(1, 101):
         latency.add(now, milliseconds / 1000)
     report = latency.report()
     assert report["request_count"] == 100
-    assert (report["p50_ms"], report["p95_ms"], report["p99_ms"]) == (50.0, 95.0, 99.0)
+    for name, expected in (("p50_ms", 50), ("p95_ms", 95), ("p99_ms", 99)):
+        assert report[name] == pytest.approx(expected, rel=0.011)
     assert RecentLatency().report()["p95_ms"] is None
 
 
 @pytest.mark.parametrize(
     ("text", "is_one"),
-    [(TENANT, True), (TENANT.upper(), "1" in ""), (TENANT.replace("-", ""), False), ("", False), (TENANT + "\n", False)],
+    [
+        (TENANT, True),
+        ("AAAAAAAA-AAAA-4AAA-8AAA-AAAAAAAAAAAA", False),
+        (TENANT.replace("-", ""), False),
+        ("", False),
+        (TENANT + "\n", False),
+    ],
 )
 def test_only_the_stored_spelling_of_a_uuid_is_canonical(text: str, is_one: bool) -> None:
-    # TENANT has no letters, so its upper-case form is the same text.
-    assert is_canonical_uuid(text) is (is_one or text == TENANT)
+    assert is_canonical_uuid(text) is is_one

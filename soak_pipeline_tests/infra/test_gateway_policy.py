@@ -136,7 +136,9 @@ def test_surrounding_words_do_not_hide_an_injection(before: str, after: str, key
     assert refusal_of({"input": {key: text}}) is not None
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=20), lambda x: st.lists(x, max_size=3)))
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=20), lambda x: st.lists(x, max_size=3))
+)
 def test_any_value_is_assessed(value: object) -> None:
     assessment = policy.assess(json.dumps({"input": value}), {"input": value}, OWN)
     assert 0 <= assessment.risk <= 1

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import time
-from collections import deque
+from collections import Counter, deque
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,9 @@ VERSION = "1.0.0"
 LATENCY_WINDOW_S = 60
 REDIS_PING_TIMEOUT_S = 0.2
 QUEUES_KEPT_FOR_S = 2.0
-SAMPLES_KEPT = 4096
+#: Ratio of two latencies that are told apart.
+LATENCY_STEP = 1.02
+_LOG_STEP = math.log(LATENCY_STEP)
 
 #: From these lengths on a queue counts as under pressure.
 PRESSURE = {
@@ -38,24 +41,46 @@ LATENCY_PRESSURE_MS = 1_500
 
 
 class RecentLatency:
-    """The latencies of this worker's newest requests, at most SAMPLES_KEPT of them."""
+    """The latencies of this worker's newest requests: counts by latency for each of the last seconds.
+
+    Latencies are told apart by LATENCY_STEP, so the percentiles are right to that, and a report costs as much after an
+    hour at any rate as after a minute.
+    """
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES_KEPT)
+        self._seconds: deque[tuple[int, Counter[int]]] = deque()
 
     def add(self, at: float, duration_s: float) -> None:
         """Add a request that ended at `at`, monotonic seconds."""
-        self._samples.append((at, duration_s))
+        second = int(at)
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append((second, Counter()))
+            while self._seconds[0][0] <= second - LATENCY_WINDOW_S:
+                self._seconds.popleft()
+        self._seconds[-1][1][round(math.log(max(duration_s, 1e-6)) / _LOG_STEP)] += 1
 
     def report(self) -> dict[str, Any]:
         """Percentiles of the last LATENCY_WINDOW_S seconds, milliseconds."""
-        since = time.perf_counter() - LATENCY_WINDOW_S
-        durations = sorted(duration for at, duration in self._samples if at >= since)
+        since = int(time.perf_counter()) - LATENCY_WINDOW_S
+        counts: Counter[int] = Counter()
+        for second, of_second in self._seconds:
+            if second > since:
+                counts.update(of_second)
+        total = counts.total()
         report: dict[str, Any] = {"scope": "gateway_internal", "window_seconds": LATENCY_WINDOW_S}
         for name, share in (("p50_ms", 0.50), ("p95_ms", 0.95), ("p99_ms", 0.99)):
-            rank = max(0, min(len(durations) - 1, round(share * len(durations)) - 1))
-            report[name] = round(durations[rank] * 1000, 3) if durations else None
-        return report | {"request_count": len(durations), "computed_at": datetime.now(UTC)}
+            report[name] = _percentile_ms(counts, math.ceil(share * total)) if total else None
+        return report | {"request_count": total, "computed_at": datetime.now(UTC)}
+
+
+def _percentile_ms(counts: Counter[int], rank: int) -> float:
+    """The latency of the request of a rank, from 1, in the order of latency."""
+    passed = 0
+    for step in sorted(counts):
+        passed += counts[step]
+        if passed >= rank:
+            return round(math.exp(step * _LOG_STEP) * 1000, 3)
+    raise ValueError(f"rank {rank} is beyond the {passed} requests counted")
 
 
 class Status:
