@@ -14,14 +14,16 @@ from numpy.typing import ArrayLike
 
 from soak_pipeline.analysis.arrays import FloatArray, positive_vector, share_between_0_and_1
 from soak_pipeline.analysis.dependence import (
-    careful_r1,
     effective_degrees_of_freedom,
     lag1_autocorrelation,
+    unbiased_r1,
     variance_inflation,
 )
 from soak_pipeline.analysis.distributions import student_t_quantile
 
 FEWEST_WINDOWS = 4
+# Windows of minutes are less dependent than this; a handful of them cannot measure more.
+LARGEST_PHI = 0.6
 
 
 class Change(StrEnum):
@@ -93,7 +95,7 @@ def compare_runs(
 def _variance_of_mean(values: FloatArray) -> tuple[float, float]:
     """Variance of the mean of dependent values, and the degrees of freedom it is known with."""
     residuals = values - float(values.mean())
-    phi = careful_r1(lag1_autocorrelation(residuals), int(values.size)) if values.size > 6 else 0.5
+    phi = min(LARGEST_PHI, unbiased_r1(lag1_autocorrelation(residuals), int(values.size), parameters=1))
     variance = float(values.var(ddof=1)) / values.size * variance_inflation(phi)
     return variance, effective_degrees_of_freedom(int(values.size), phi, 1)
 

@@ -37,16 +37,17 @@ def lag1_autocorrelation(residuals: ArrayLike, *, adjacent: ArrayLike | None = N
     return float(np.mean(products[kept]) * scale / power)
 
 
-def unbiased_r1(r1: float, points: int) -> float:
-    """Correct r1 of a detrended series for its bias, and keep it within [0, LARGEST_R1].
+def unbiased_r1(r1: float, points: int, *, parameters: int = 2) -> float:
+    """Correct r1 of residuals for its bias, and keep it within [0, LARGEST_R1].
 
-    After removing a mean and a slope the expectation of r1 is about phi - (2 + 4 phi) / n, so short series look
-    independent when they are not. A negative result is held at 0: narrower intervals than independence allows are
-    never claimed.
+    After removing a mean (`parameters` 1) the expectation of r1 is about phi - (1 + 3 phi) / n, after removing a mean
+    and a slope (2) about phi - (2 + 4 phi) / n, so short series look independent when they are not. A negative result
+    is held at 0: narrower intervals than independence allows are never claimed.
     """
-    if points <= 6:
+    slope_of_bias = parameters + 2.0
+    if points <= slope_of_bias + 2.0:
         return LARGEST_R1
-    corrected = (points * r1 + 2.0) / (points - 4.0)
+    corrected = (points * r1 + parameters) / (points - slope_of_bias)
     return min(LARGEST_R1, max(0.0, corrected))
 
 
@@ -66,12 +67,12 @@ def variance_inflation(phi: float) -> float:
 
 
 def effective_degrees_of_freedom(points: int, phi: float, parameters: int) -> float:
-    """Degrees of freedom left when `points` values of dependence `phi` have fitted `parameters`; at least 2.
+    """Degrees of freedom left when `points` values of dependence `phi` have fitted `parameters`; at least 1.5.
 
     The noise level of a dependent series is itself known from few independent values, and Student's t with these
     degrees of freedom keeps intervals honest where the normal quantile does not.
     """
-    return max(2.0, points / variance_inflation(phi) - parameters)
+    return max(1.5, points / variance_inflation(phi) - parameters)
 
 
 def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float, *, block_s: float = 10.0) -> float:

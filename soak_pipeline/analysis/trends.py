@@ -48,6 +48,8 @@ LEAST_EFFECTIVE_POINTS = 4.0
 # independent points, neither of which can be had in a short run where the rise itself leaves dependent residuals.
 OVERWHELMING_EFFECT_SD = 30.0
 BOUND_CONFIDENCE_ONE_SIDED = 0.95
+# A shape that was picked because it fits leaves too little noise; the bound beside it has to make up for that.
+BOUND_CONFIDENCE_ONE_SIDED_SETTLED = 0.99
 DETECTION_POWER = 0.90
 
 
@@ -57,8 +59,8 @@ class GrowthVerdict:
 
     `shape` is what was fitted: "line", "saturating" or "step" (the slope is what grows beside them), "sawtooth" (the
     slope is that of the troughs), or "none" where there was too little to fit. `is_slowing_down` marks a rise that may
-    be the rest of a warm-up. `slope_lower_per_s` and
-    `slope_upper_per_s` are a two-sided 90 % interval, never narrower than the resolution of the series allows.
+    be the rest of a warm-up. `slope_lower_per_s` and `slope_upper_per_s` are a two-sided 90 % interval (98 % beside a
+    settling shape), widened by the resolution of the series.
     `growth_projected` is the slope over the horizon and `growth_projected_upper` its upper bound.
     `exhaustion_s` is the time until the projected growth uses up the headroom, `exhaustion_earliest_s` the same by the
     upper bound; None where it does not grow. `detectable_slope_per_s` is the smallest leak that this run would have
@@ -174,7 +176,9 @@ def _judge(
 ) -> GrowthVerdict:
     horizon_s, headroom, duration_s = base.horizon_s, base.headroom, slope.duration_s
     unseen_per_s = resolution / duration_s
-    half_per_s = slope.half_width_per_s(BOUND_CONFIDENCE_ONE_SIDED) + unseen_per_s
+    has_settled = base.shape in ("saturating", "step")
+    confidence = BOUND_CONFIDENCE_ONE_SIDED_SETTLED if has_settled else BOUND_CONFIDENCE_ONE_SIDED
+    half_per_s = slope.half_width_per_s(confidence) + unseen_per_s
     lower, upper = slope.slope_per_s - half_per_s, slope.slope_per_s + half_per_s
     last_third = _last_third(series)
     detectable = unseen_per_s + max(
