@@ -67,6 +67,7 @@ class Page:
     pressure: str
     leaks: Sequence[Chart]
     leak_words: str
+    leaks_judged: bool
     invariants: Sequence[RecordsRow]
     outcomes: Sequence[OutcomeRow]
     errors: Sequence[ErrorRow]
@@ -141,6 +142,7 @@ def _page(
         fairness=fairness_charts(documents.comparison),
         pressure=_pressure_words(documents),
         leaks=leak_charts(course, document.criteria, evidence.thresholds.leak_horizon_h),
+        leaks_judged=any(result.name == LEAK_CRITERION and result.asked for result in document.criteria),
         leak_words=_leak_words(document, evidence.thresholds.leak_horizon_h),
         invariants=records_rows(documents),
         outcomes=outcome_rows(course.requests),

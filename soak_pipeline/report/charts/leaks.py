@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from soak_pipeline.evidence.telemetry import Series, SeriesKey
-from soak_pipeline.model.series import LEAK_SERIES, PROCESS_START_SERIES
+from soak_pipeline.model.series import LEAK_SERIES, PROCESS_START_SERIES, Source
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 from soak_pipeline.report.charts.bins import Floats
 from soak_pipeline.report.charts.canvas import (
@@ -39,7 +39,10 @@ PANELS = 24
 """Series that are drawn, the most telling first; the criterion's table has all of them."""
 
 _POINTS = 120
-_HORIZON_TOP, _HORIZON_HEIGHT = 186.0, 34.0
+_SOURCES = (Source.PLATFORM, Source.DATABASE, Source.REDIS)
+"""Growth of the load generator is not the platform's."""
+_HEIGHT, _HORIZON_TOP, _HORIZON_HEIGHT = 226.0, 186.0, 34.0
+"""Of a chart with the bar below it that shows the horizon, in pixels."""
 _SCALES = ((1_024.0**3, "GiB"), (1_024.0**2, "MiB"), (1_024.0, "KiB"))
 _TONES = {Verdict.FAIL: "fail", Verdict.INCONCLUSIVE: "open", Verdict.PASS: ""}
 _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
@@ -78,7 +81,7 @@ def leak_charts(course: Course, criteria: Sequence[CriterionResult], horizon_h: 
     findings = {finding.subject: finding for finding in result.findings} if result is not None else {}
     drawn = []
     for key, series in course.telemetry.items():
-        if key.series not in LEAK_SERIES or key.source == "generator":
+        if key.series not in LEAK_SERIES or key.source not in _SOURCES:
             continue
         inside = series.between(course.soak.start_s, course.soak.end_s)
         if np.isfinite(inside.values).sum() < 2:
@@ -114,7 +117,8 @@ def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], 
     times = into_s / clock.seconds
     scale, unit = _scale(item.key.series, values)
     troubled = item.finding is not None and item.finding.verdict is Verdict.FAIL
-    canvas = new_canvas(340.0, 226.0)
+    judged = item.finding is not None and item.finding.observed is not None
+    canvas = new_canvas(340.0, _HEIGHT if judged else _HEIGHT - _HORIZON_HEIGHT)
     axes = canvas.axes(20.0, 132.0, Margins())
     axes.plot(times, values / scale, color=MUTED, linewidth=1.0)
     trend = _trend(item.finding, into_s, values)
@@ -127,7 +131,8 @@ def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], 
     whole_ticks(axes, x=5, y=4)
     y_title(axes, unit)
     x_unit(axes, clock.name)
-    _draw_horizon(canvas.axes(_HORIZON_TOP, _HORIZON_HEIGHT, Margins()), item.finding, horizon_h)
+    if item.finding is not None and judged:
+        _draw_horizon(canvas.axes(_HORIZON_TOP, _HORIZON_HEIGHT, Margins()), item.finding, horizon_h)
     key = f"leak-{index}"
     return Chart(
         key=key,
@@ -150,13 +155,11 @@ def _y_range(values: Floats) -> tuple[float, float]:
     return (max(bottom, 0.0) if low >= 0 else bottom), middle + 0.7 * spread
 
 
-def _draw_horizon(axes: Axes, finding: Finding | None, horizon_h: float) -> None:
+def _draw_horizon(axes: Axes, finding: Finding, horizon_h: float) -> None:
     """How much of the headroom the trend takes by the horizon: a bar from 0 to the headroom, the interval across it."""
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_axis_off()
-    if finding is None or finding.observed is None or not finding.limit:
-        return
     low, high = finding.interval or (None, None)
 
     def place(value: float | None) -> float:
@@ -209,9 +212,8 @@ def _summary(item: _Drawn, values: Floats, unit: str, scale: float) -> str:
 
 
 def _note(finding: Finding | None) -> str:
-    if finding is None:
-        return "Not judged in this profile."
-    return one_line(finding.why) if finding.verdict is not Verdict.PASS else ""
+    """What a finding that is not PASS says; the section says when nothing was judged."""
+    return one_line(finding.why) if finding is not None and finding.verdict is not Verdict.PASS else ""
 
 
 def _rows(times_s: Floats, unit_s: float, values: Floats) -> list[TableRow]:

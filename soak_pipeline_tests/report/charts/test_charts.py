@@ -125,7 +125,9 @@ def test_a_leak_comes_first_with_its_trend_and_horizon(course: Course) -> None:
 def test_series_without_a_finding_are_shown_as_not_judged(course: Course) -> None:
     charts = leak_charts(course, [], 24.0)
     assert charts
-    assert {chart.note for chart in charts} == {"Not judged in this profile."}
+    assert {(chart.note, chart.tone) for chart in charts} == {("", "")}
+    assert all(chart.summary.endswith("; not judged.") for chart in charts)
+    assert not any("in 24 h" in chart.svg for chart in charts)
 
 
 def test_slope_is_the_finding_s_own() -> None:
