@@ -29,6 +29,7 @@ _EXPECTED_TABLES = {
     "flight_recorder": "execution_timelines",
     "identity_graph": "graph_nodes",
 }
+PAGES_TIMEOUT_S = 10.0
 _CLOCK_SAMPLES = 5
 _DATE_RESOLUTION_S = 2.0
 _OTHER_OPEN_FILES = 200
@@ -167,26 +168,40 @@ def _redis(resolved: ResolvedTarget) -> Capability:
 
 
 def _metrics(resolved: ResolvedTarget) -> tuple[Capability, Capability]:
-    """Whether the pages can be read, and whether one of them has the gateway's latency per tenant."""
-    reasons = [] if resolved.metrics_pages else ["the target names no metrics page (metrics_urls)"]
-    has_latency = False
-    with metrics_client() as client:
-        for _, url in resolved.metrics_pages:
-            try:
-                page = fetch_page(client, url, resolved.metrics_secret)
-            except Unreadable as reason:
-                reasons.append(str(reason))
-                continue
-            # A histogram that was never observed has no samples yet; its declaration is enough.
-            has_latency |= f"# TYPE {LATENCY_METRIC} " in page or any(parse_metrics(page, {f"{LATENCY_METRIC}_count"}))
+    """Whether the pages can be read, and whether one of them has the gateway's latency per tenant.
+
+    Pages that do not answer are asked again for a while: a platform that has just been started may not have all yet.
+    """
+    deadline = time.monotonic() + PAGES_TIMEOUT_S
+    while True:
+        problems, has_latency = _ask_pages(resolved)
+        if (has_latency and not problems) or not resolved.metrics_pages or time.monotonic() >= deadline:
+            break
+        time.sleep(0.5)
     return (
-        Capability(name="metrics", available=not reasons, reason="; ".join(reasons)),
+        Capability(name="metrics", available=not problems, reason="; ".join(problems)),
         Capability(
             name="server_latency",
             available=has_latency,
             reason="" if has_latency else f"no metrics page has {LATENCY_METRIC}",
         ),
     )
+
+
+def _ask_pages(resolved: ResolvedTarget) -> tuple[list[str], bool]:
+    """What is wrong with the pages, and whether one has the latency metric."""
+    problems = [] if resolved.metrics_pages else ["the target names no metrics page (metrics_urls)"]
+    has_latency = False
+    with metrics_client() as client:
+        for _, url in resolved.metrics_pages:
+            try:
+                page = fetch_page(client, url, resolved.metrics_secret)
+            except Unreadable as reason:
+                problems.append(str(reason))
+                continue
+            # A histogram that was never observed has no samples yet; its declaration is enough.
+            has_latency |= f"# TYPE {LATENCY_METRIC} " in page or any(parse_metrics(page, {f"{LATENCY_METRIC}_count"}))
+    return problems, has_latency
 
 
 def _prometheus(resolved: ResolvedTarget) -> Capability:

@@ -10,6 +10,7 @@ import pytest
 
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.stage_outputs import Capability
+from soak_pipeline.target import preflight as preflight_module
 from soak_pipeline.target.config import MetricsPage, ResolvedTarget
 from soak_pipeline.target.preflight import preflight, require_reachable
 from soak_pipeline_tests.target import examples
@@ -54,7 +55,10 @@ def test_a_target_that_offers_a_gateway_only() -> None:
     assert all(capability.reason for capability in found.values() if not capability.available)
 
 
-def test_what_is_named_but_does_not_work_is_absent_with_its_reason(dsns: dict[str, str]) -> None:
+def test_what_is_named_but_does_not_work_is_absent_with_its_reason(
+    dsns: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight_module, "PAGES_TIMEOUT_S", 0.0)
     dsns["audit"] = dsns["usage"]
     dsns["usage"] = "postgresql://acp:secret-3@127.0.0.1:1/x"
     with serving(lambda path, headers: (401, b"")) as url:
@@ -68,6 +72,14 @@ def test_what_is_named_but_does_not_work_is_absent_with_its_reason(dsns: dict[st
     assert found["server_latency"].available is False
     assert found["database.identity"].available
     assert "secret-" not in repr(found)
+
+
+def test_a_page_that_comes_late_is_waited_for() -> None:
+    answers = iter([(503, b""), (200, PAGE)])
+    with serving(lambda path, headers: next(answers)) as url:
+        found = _capabilities(examples.resolved(pages=(MetricsPage("gateway", f"{url}/metrics"),)))
+    assert found["metrics"].available
+    assert found["server_latency"].available
 
 
 def test_a_table_that_may_not_be_read_is_absent(dsns: dict[str, str]) -> None:
