@@ -13,7 +13,7 @@ import dagster as dg
 import psutil
 
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.stages import emergency
+from soak_pipeline.defs.stopping import stop_run
 
 WORKER_TAG = "soak/worker"
 PARTITION_TAG = "dagster/partition"
@@ -56,10 +56,9 @@ def fail_abandoned_runs(instance: dg.DagsterInstance, harness: Harness, log: Cal
             continue
         soak_run = run.tags[PARTITION_TAG]
         message = f"the process of soak run {soak_run} ({worker}) ended without a word"
-        try:
-            emergency.emergency_teardown(harness.folder(soak_run), harness.environment)
-        except Exception as error:
-            message += f"; its tenants may not be blocked: {error}"
+        problem = stop_run(harness.folder(soak_run), harness)
+        if problem:
+            message += f"; {problem}"
         log(message)
         instance.report_run_failed(run, message)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

@@ -4,20 +4,16 @@ import dagster as dg
 
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.stages import emergency
+from soak_pipeline.defs.stopping import stop_run
 
 
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=10, delay=5))
 def stop_load_and_block_tenants(context: dg.OpExecutionContext, harness: Harness) -> None:
     """Stops what is left of a run's load and blocks its tenants; doing it again changes nothing."""
-    receipt = emergency.emergency_teardown(harness.folder(context.partition_key), harness.environment)
-    if receipt is None:
-        context.log.info("nothing to stop: the run created no tenants, or they are blocked already")
-        return
-    for tenant in receipt.tenants:
-        context.log.info(f"tenant {tenant.name}: {'blocked' if tenant.blocked else f'NOT blocked: {tenant.reason}'}")
-    if not all(tenant.blocked for tenant in receipt.tenants):
-        raise dg.Failure("some tenants are not blocked; see the log of this run")
+    problem = stop_run(harness.folder(context.partition_key), harness)
+    if problem:
+        raise dg.Failure(problem)
+    context.log.info(f"soak run {context.partition_key} sends nothing, and its tenants are blocked")
 
 
 @dg.job(

@@ -52,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         watch_lifeline(sys.stdin.fileno())
         return launch(checked_run_id(options.run_id), options.job, request)
     except msgspec.DecodeError as error:
-        return _say(f"the request on standard input cannot be read: {error}", errors.EXIT_BAD_INPUT)
+        return _ends(f"the request on standard input cannot be read: {error}", errors.EXIT_BAD_INPUT)
     except errors.SoakError as error:
-        return _say(str(error), error.exit_code)
+        return _ends(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _say("cancelled before the run began", EXIT_CANCELLED)
+        return _ends("cancelled before the run began", EXIT_CANCELLED)
 
 
 def launch(run_id: str, job_name: str, request: SoakRequest) -> int:
@@ -66,7 +66,7 @@ def launch(run_id: str, job_name: str, request: SoakRequest) -> int:
     prepare_dagster_home()
     job = defs().resolve_job_def(job_name)
     with dg.DagsterInstance.get() as instance:
-        fail_abandoned_runs(instance, harness_from_environment(), lambda line: _say(line, 0))
+        fail_abandoned_runs(instance, harness_from_environment(), _say)
         ensure_soak_run(instance, run_id)
         result = job.execute_in_process(
             instance=instance,
@@ -106,7 +106,7 @@ def _ended(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> i
     """0 when the run was judged, 130 when it was cancelled, else the code of the error that ended it."""
     run = instance.get_run_by_id(result.run_id)
     if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
-        return _say("the run is cancelled", EXIT_CANCELLED)
+        return _ends("the run is cancelled", EXIT_CANCELLED)
     if any(check.check_name == PROMOTION_CHECK for check in result.get_asset_check_evaluations()):
         return errors.EXIT_PASS
     code = errors.EXIT_HARNESS_FAILED
@@ -115,7 +115,7 @@ def _ended(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> i
         cause = (error.cause or error) if error else None
         if cause is not None:
             code = _EXIT_CODES.get(cause.cls_name or "", code)
-            _say(f"stage {event.step_key} failed: {cause.message.strip().partition(': ')[2]}", code)
+            _say(f"stage {event.step_key} failed: {cause.message.strip().partition(': ')[2]}")
     return code
 
 
@@ -124,9 +124,14 @@ _EXIT_CODES = {
 }
 
 
-def _say(line: str, exit_code: int) -> int:
-    """Prints a line for the operator, and passes the exit code through."""
+def _say(line: str) -> None:
+    """Prints a line for the operator."""
     print(f"{OPERATOR_MARK}{line}", flush=True)
+
+
+def _ends(line: str, exit_code: int) -> int:
+    """Prints the last line for the operator, and passes the exit code through."""
+    _say(line)
     return exit_code
 
 

@@ -12,7 +12,7 @@ from soak_pipeline.evidence.run_folder import RunFolder
 REPORTS_DIR_VARIABLE = "SOAK_REPORTS_DIR"
 
 
-class Harness(dg.ConfigurableResource):
+class Harness(dg.ConfigurableResource[None]):
     """The surroundings that every stage needs."""
 
     reports_dir: str = Field(description="Folder of the results, relative to the working directory or absolute.")

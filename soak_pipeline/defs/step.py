@@ -13,7 +13,7 @@ from soak_pipeline.defs.abandoned_runs import mark_worker
 from soak_pipeline.defs.progress import ProgressLog
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.still_wanted import still_wanted
-from soak_pipeline.stages import emergency
+from soak_pipeline.defs.stopping import stop_run
 from soak_pipeline.stages.context import StageContext
 
 
@@ -44,18 +44,12 @@ def load_stage(context: dg.AssetExecutionContext, harness: Harness) -> Iterator[
         try:
             yield stage
         except BaseException:
-            _stop_and_block(context, stage)
+            context.log.warning("the stage did not end as it should; stopping the load and blocking the tenants")
+            with _interrupts_ignored():
+                problem = stop_run(stage.folder, harness)
+            if problem:
+                context.log.warning(problem)
             raise
-
-
-def _stop_and_block(context: dg.AssetExecutionContext, stage: StageContext) -> None:
-    """Tries to leave no tenant open; its own failure is logged, because the stage's error is the one that matters."""
-    context.log.warning("the stage did not end as it should; stopping the load and blocking the tenants")
-    with _interrupts_ignored():
-        try:
-            emergency.emergency_teardown(stage.folder, stage.environment)
-        except Exception as error:
-            context.log.warning(f"the tenants of {stage.folder.run_id} may not be blocked: {error}")
 
 
 def _record_cancellation(context: dg.AssetExecutionContext) -> None:

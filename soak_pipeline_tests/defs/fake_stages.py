@@ -4,7 +4,7 @@
 processes that Dagster starts.
 
     FAKE_VERDICT    PASS (default), FAIL or INCONCLUSIVE of the first criterion
-    FAKE_SOAK_S     how long the soak lasts while it is wanted (0)
+    FAKE_SOAK_S     how long the soak lasts while it is wanted (0), at most as long as planned
     FAKE_ERROR_IN   name of the stage that raises
 """
 
@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import time
-import types
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from soak_pipeline.evidence.run_folder import RunFolder, write_json
@@ -44,6 +43,7 @@ from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, overall
 
+SWITCHES = ("FAKE_VERDICT", "FAKE_SOAK_S", "FAKE_ERROR_IN")
 NOW = "2026-11-23T07:30:00Z"
 
 
@@ -114,10 +114,10 @@ def fan_out(context, provisioned) -> FanoutEvidence:
 
 
 def soak(context, provisioned) -> PhaseEvidence:
-    _enter(context, "soak")
-    deadline = time.monotonic() + float(os.environ.get("FAKE_SOAK_S", "0"))
-    context.on_progress(Progress(session="soak", phase="soak", users=60, requests_per_second=58.4))
+    deadline = time.monotonic() + min(float(os.environ.get("FAKE_SOAK_S", "0")), context.plan.profile.soak_s)
     try:
+        _enter(context, "soak")
+        context.on_progress(Progress(session="soak", phase="soak", users=60, requests_per_second=58.4))
         while time.monotonic() < deadline:
             if not context.still_wanted():
                 return _phase("soak", StageStatus.CUT_SHORT)
@@ -235,34 +235,21 @@ def emergency_teardown(folder: RunFolder, environment) -> TeardownReceipt | None
 
 
 _FAKES = {
-    "stages.provision": [provision],
-    "stages.fairness": [measure_fairness],
-    "stages.agent_fanout": [fan_out],
-    "stages.soak": [soak],
-    "stages.teardown": [teardown],
-    "stages.platform_evidence": [collect],
-    "stages.post_run_checks": [judge],
-    "stages.report": [report],
-    "stages.emergency": [emergency_teardown],
+    "provision": provision,
+    "fairness": measure_fairness,
+    "agent_fanout": fan_out,
+    "soak": soak,
+    "teardown": teardown,
+    "platform_evidence": collect,
+    "post_run_checks": judge,
+    "report": report,
+    "emergency": emergency_teardown,
 }
 
 
-def install(set_attribute=setattr) -> None:
+def install(set_attribute: Callable[[object, str, object], None] = setattr) -> None:
     """Replaces every stage's function; `set_attribute` may be `monkeypatch.setattr`."""
-    for name, functions in _FAKES.items():
-        module = _module(f"soak_pipeline.{name}")
-        for function in functions:
-            set_attribute(module, function.__name__, function)
-
-
-def _module(name: str) -> types.ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        module = types.ModuleType(name)
-        sys.modules[name] = module
-        parent, _, child = name.rpartition(".")
-        setattr(importlib.import_module(parent), child, module)
-        for function in [f for fs in _FAKES.values() for f in fs]:
-            setattr(module, function.__name__, function)
-        return module
+    for name, function in _FAKES.items():
+        module = importlib.import_module(f"soak_pipeline.stages.{name}")
+        assert hasattr(module, function.__name__), f"stage {name} has no function {function.__name__}"
+        set_attribute(module, function.__name__, function)

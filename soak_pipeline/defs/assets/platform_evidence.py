@@ -3,7 +3,7 @@
 import dagster as dg
 
 from soak_pipeline.defs.assets.settings import OWNERS
-from soak_pipeline.defs.metadata import platform_metadata
+from soak_pipeline.defs.metadata.stages import platform_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.step import quiet_stage

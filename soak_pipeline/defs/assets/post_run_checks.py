@@ -6,7 +6,7 @@ import dagster as dg
 
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.defs.assets.settings import OWNERS
-from soak_pipeline.defs.metadata import criterion_metadata, judgement_metadata
+from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.step import quiet_stage

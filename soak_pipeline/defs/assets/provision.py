@@ -3,7 +3,7 @@
 import dagster as dg
 
 from soak_pipeline.defs.assets.settings import OWNERS, SOAK_TARGET_POOL
-from soak_pipeline.defs.metadata import provision_metadata
+from soak_pipeline.defs.metadata.stages import provision_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.run_config import SoakConfig

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from soak_pipeline.defs.assets.settings import OWNERS
-from soak_pipeline.defs.metadata import report_metadata
+from soak_pipeline.defs.metadata.verdicts import report_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.step import quiet_stage

@@ -1,0 +1,98 @@
+"""The asset graph, its checks, jobs and automation, as a person sees them in the UI."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from soak_pipeline.criteria.registry import CRITERIA
+from soak_pipeline.definitions import defs
+from soak_pipeline.model.profile import PROFILES
+
+PARENTS = {
+    "provision": set(),
+    "baseline": {"provision"},
+    "burst": {"provision"},
+    "agent_fanout": {"provision", "baseline", "burst"},
+    "soak": {"provision", "agent_fanout"},
+    "teardown": {"provision", "soak"},
+    "platform_evidence": {"provision", "teardown"},
+    "post_run_checks": {"provision", "baseline", "burst", "agent_fanout", "soak", "teardown", "platform_evidence"},
+    "report": {"post_run_checks"},
+}
+SENDS_LOAD = {"baseline", "burst", "agent_fanout", "soak"}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs().resolve_asset_graph()
+
+
+def _name(key: dg.AssetKey) -> str:
+    return key.to_user_string()
+
+
+def test_the_assets_and_their_order(graph) -> None:
+    parents = {
+        _name(key): {_name(parent) for parent in graph.get(key).parent_keys} for key in graph.get_all_asset_keys()
+    }
+    assert parents == PARENTS
+
+
+def test_baseline_and_burst_are_one_operation(graph) -> None:
+    keys = graph.get(dg.AssetKey("baseline")).execution_set_asset_keys
+    assert {_name(key) for key in keys} == {"baseline", "burst"}
+
+
+@pytest.mark.parametrize("name", PARENTS)
+def test_an_operator_finds_out_what_an_asset_is(graph, name: str) -> None:
+    node = graph.get(dg.AssetKey(name))
+    assert node.description
+    assert node.group_name == "soak_run"
+    assert node.owners == ["team:soak"]
+    assert node.kinds
+    assert node.code_version == "1"
+    assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
+    assert node.partitions_def.name == "soak_runs"
+    assert ("sends_load" in node.tags) is (name in SENDS_LOAD)
+
+
+def test_whatever_may_leave_tenants_open_shares_one_pool(graph) -> None:
+    pooled = {_name(key) for key in graph.get_all_asset_keys() if "soak_target" in graph.get(key).pools}
+    assert pooled == SENDS_LOAD | {"provision", "teardown"}
+
+
+def test_there_is_one_check_per_criterion_and_one_that_blocks(graph) -> None:
+    checks = {(_name(key.asset_key), key.name) for key in graph.asset_check_keys}
+    assert checks == {("post_run_checks", criterion.name) for criterion in CRITERIA} | {
+        ("report", "promotion_is_allowed")
+    }
+    blocking = {key.name for key in graph.asset_check_keys if graph.get(key).blocking}
+    assert blocking == {"promotion_is_allowed"}
+    assert all(graph.get(key).description for key in graph.asset_check_keys)
+
+
+def test_there_is_one_job_per_level_over_the_same_assets() -> None:
+    definitions = defs()
+    for profile in PROFILES:
+        job = definitions.resolve_job_def(f"{profile}_soak")
+        assert {_name(key) for key in job.asset_layer.executable_asset_keys} == set(PARENTS)
+        assert job.run_tags["dagster/max_retries"] == "0"
+        assert job.executor_def is dg.in_process_executor
+
+
+def test_judging_again_sends_no_load() -> None:
+    job = defs().resolve_job_def("rejudge")
+    assert {_name(key) for key in job.asset_layer.executable_asset_keys} == {"post_run_checks", "report"}
+
+
+def test_no_stage_is_tried_again_by_itself() -> None:
+    for node in defs().resolve_job_def("smoke_soak").all_node_defs:
+        assert node.retry_policy is None, node.name
+
+
+def test_the_schedule_is_off_and_the_sensors_that_tidy_up_are_on() -> None:
+    definitions = defs()
+    assert definitions.resolve_schedule_def("nightly_soak_schedule").default_status is dg.DefaultScheduleStatus.STOPPED
+    for name in ("teardown_after_failure", "teardown_after_cancel", "abandoned_soak", "requested_soak"):
+        assert definitions.resolve_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING

@@ -1,0 +1,185 @@
+"""What the UI shows: the figures, and nothing that came from the platform acts as markup."""
+
+from __future__ import annotations
+
+import dagster as dg
+import msgspec
+
+from soak_pipeline.defs.metadata.stages import phase_metadata, teardown_metadata
+from soak_pipeline.defs.metadata.values import table, text
+from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_metadata, report_metadata
+from soak_pipeline.evidence.run_folder import RunFolder, write_json
+from soak_pipeline.model.documents import LatencyDocument, LatencyRow, Percentile, Percentiles
+from soak_pipeline.model.stage_outputs import (
+    FinalVerdict,
+    PhaseEvidence,
+    SessionReport,
+    SilencedTenant,
+    StageStatus,
+    TeardownReceipt,
+)
+from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict
+
+FAIRNESS = CriterionResult(
+    name="quiet_tenants_are_protected",
+    verdict=Verdict.FAIL,
+    why="tenant E p99 rose 1.34x during burst",
+    observed=1.34,
+    limit=1.2,
+    unit="ratio",
+    findings=(
+        Finding(
+            subject="tenant E",
+            verdict=Verdict.FAIL,
+            why="rose",
+            observed=1.34,
+            limit=1.2,
+            unit="ratio",
+            figures={"latency_ms_p99_burst": 158.25, "pairs": 8},
+        ),
+        Finding(subject="tenant B", verdict=Verdict.INCONCLUSIVE, why="too few", unit="ratio"),
+    ),
+    likely_cause="one shared queue",
+    fix="share the slots fairly",
+)
+LEAKS = CriterionResult(name="nothing_leaks", verdict=Verdict.INCONCLUSIVE, why="too short", asked=False)
+JUDGEMENT = Judgement(
+    run_id="20261123T073000Z",
+    verdict=Verdict.FAIL,
+    criteria=(FAIRNESS, LEAKS),
+    judged_at="2026-11-23T07:40:00Z",
+    thresholds_changed={"error_share_max": 0.01},
+)
+
+
+def _rows(value: dg.MetadataValue) -> list[list[str]]:
+    header, _, *rows = str(value.value).splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in (header, *rows)]
+
+
+def test_the_verdict_table_has_one_row_per_criterion() -> None:
+    metadata = judgement_metadata(JUDGEMENT)
+    assert _rows(metadata["criteria"])[1:] == [
+        [r"quiet_tenants_are_protected", "FAIL", "1.34x", "1.20x", "tenant E p99 rose 1.34x during burst"],
+        ["nothing_leaks", "not asked", "–", "–", "too short"],
+    ]
+    assert _rows(metadata["thresholds_changed"])[1:] == [["error_share_max", "0.01"]]
+
+
+def test_a_check_shows_figures_to_plot_cause_and_findings() -> None:
+    metadata = criterion_metadata(FAIRNESS)
+    assert (metadata["observed"].value, metadata["limit"].value, metadata["unit"].value) == (1.34, 1.2, "ratio")
+    assert metadata["likely_cause"].value == "one shared queue"
+    assert metadata["fix"].value == "share the slots fairly"
+    assert _rows(metadata["findings"]) == [
+        ["subject", "verdict", "observed", "limit", "latency_ms_p99_burst", "pairs"],
+        ["tenant E", "FAIL", "1.34x", "1.20x", "158", "8"],
+        ["tenant B", "INCONCLUSIVE", "–", "–", "-", "-"],
+    ]
+
+
+def test_a_check_without_a_figure_plots_none() -> None:
+    assert not {"observed", "limit", "unit", "findings"} & set(criterion_metadata(LEAKS))
+
+
+def test_the_report_shows_percentiles_per_tenant_on_both_clocks(tmp_path) -> None:
+    folder = RunFolder(tmp_path, JUDGEMENT.run_id)
+    write_json(folder.path / "latency.json", _latency_document())
+    metadata = report_metadata(_final(), JUDGEMENT, folder)
+    assert _rows(metadata["latency"]) == [
+        ["tenant", "requests", "p95", "p99", "service p95", "service p99"],
+        ["E", "1,200", "118 ms", "158 ms", "110 ms", "–"],
+    ]
+    assert metadata["latency_ms_p95_E"].value == 118.0
+    assert metadata["latency_ms_p99_E"].value == 158.0
+    assert metadata["report.html"].value == str(folder.path / "report.html")
+    assert "verdict.json" not in metadata
+
+
+def test_a_report_without_latency_says_so(tmp_path) -> None:
+    metadata = report_metadata(_final(), JUDGEMENT, RunFolder(tmp_path, JUDGEMENT.run_id))
+    assert str(metadata["latency"].value).startswith("not measured: ")
+
+
+def test_a_tenant_that_is_not_blocked_catches_the_eye() -> None:
+    tenant = SilencedTenant(
+        name="E", blocked=False, probe_calls=5, probe_allowed=5, probe_statuses={"200": 5}, reason="404"
+    )
+    metadata = teardown_metadata(
+        TeardownReceipt(tenants=(tenant,), lever="rpm_limit", load_stopped_us=1, blocked_us=None)
+    )
+    assert metadata["blocked"].value == 0
+    assert _rows(metadata["tenants"])[1:] == [["E", "NO", "5", "5", "404"]]
+
+
+def test_a_phase_sums_its_sessions() -> None:
+    sessions = tuple(
+        SessionReport(
+            name=f"fairness-{look}",
+            status=StageStatus.COMPLETE,
+            reason="",
+            zero_us=0,
+            ended_us=1,
+            workers=(),
+            request_files=(),
+            records=1_500,
+        )
+        for look in (1, 2)
+    )
+    metadata = phase_metadata(
+        PhaseEvidence(phase="burst", status=StageStatus.CUT_SHORT, reason="lease lost", sessions=sessions)
+    )
+    assert metadata["requests"].value == 3_000
+    assert metadata["reason"].value == "lease lost"
+    assert _rows(metadata["sessions"])[1] == ["fairness-1", "complete", "1,500", "0"]
+
+
+def test_hostile_text_is_shown_literally() -> None:
+    hostile = "<script>alert(1)</script> | [link](javascript:x)\n\x1b[31mred"
+    shown = str(table(("what",), [(hostile,)]).value)
+    assert len(shown.splitlines()) == 3
+    assert r"\<script\>" in shown
+    assert r"\| \[link\](" in shown
+    assert "\x1b" not in shown + str(text(hostile).value)
+
+
+def _final() -> FinalVerdict:
+    return FinalVerdict(
+        run_id=JUDGEMENT.run_id,
+        release="v1",
+        commit="",
+        profile="smoke",
+        target="local",
+        plan_hash="0" * 64,
+        verdict=Verdict.FAIL,
+        why="tenant E",
+        files=("report.html",),
+    )
+
+
+def _latency_document() -> LatencyDocument:
+    def at(value: float | None) -> Percentile:
+        return Percentile(value=value, lower=None, upper=None)
+
+    soak = LatencyRow(
+        phase="soak",
+        tenant="E",
+        kind="allowed",
+        requests=1_200,
+        outcomes={"ok": 1_200},
+        samples=1_200,
+        unanswered=0,
+        requests_per_second=10.0,
+        latency_ms=Percentiles(p50=at(40.0), p95=at(118.0), p99=at(158.0)),
+        service_ms=Percentiles(p50=at(38.0), p95=at(110.0), p99=at(None)),
+    )
+    other_kind = msgspec.structs.replace(soak, kind="read", requests=7)
+    other_phase = msgspec.structs.replace(soak, phase="burst", requests=8)
+    return LatencyDocument(
+        run_id=JUDGEMENT.run_id,
+        limit_ms=250.0,
+        judged_kind="allowed",
+        rows=(other_phase, soak, other_kind),
+        windows=(),
+        server=(),
+    )
