@@ -64,6 +64,7 @@ def up(state: StateDirectory, *, workers: int | None = None, fresh: bool = False
                 )
             return UpResult(_wait_until_up(state), True, time.monotonic() - began)
         clean_up(state)
+        postgres.remove_abandoned()
         if fresh:
             _wipe(state)
         record = _plan(workers)

@@ -125,8 +125,8 @@ class Supervisor:
         self._write_phase("starting")
         shutil.rmtree(self._state.metrics, ignore_errors=True)
         self._state.create()
-        stores = [*self._redis_child(), *self._postgres_child()]
-        for child in stores:
+        # PostgreSQL first: what Redis remembers is worth nothing without the rows that it speaks of.
+        for child in (*self._postgres_child(), *self._redis_child()):
             self._start(child)
         postgres.wait_until_ready(self._admin_dsn, START_TIMEOUT_S)
         self._give_up_if_stopping()
@@ -161,7 +161,8 @@ class Supervisor:
         if self._record.external_postgres:
             return []
         server = postgres.embedded(self._state.path, self._record.ports["postgres"])
-        server.prepare(self._secret["postgres_password"])
+        if server.prepare(self._secret["postgres_password"]) and not self._record.external_redis:
+            redis.embedded(self._state.path, 0).wipe()
         # SIGINT is PostgreSQL's fast shutdown: open transactions are rolled back.
         return [
             Child(

