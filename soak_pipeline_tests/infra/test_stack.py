@@ -184,13 +184,14 @@ def test_data_of_a_state_directory_that_is_gone_is_removed(tmp_path: Path, monke
     kept, gone = tmp_path / "kept", tmp_path / "gone"
     kept.mkdir()
     homes = {state: postgres._shared_home(state) for state in (kept, gone)}
-    (homes[gone] / "postgres").mkdir()
+    for state_path, home in homes.items():
+        (home / "postgres").mkdir(parents=True)
+        (home / postgres.OWNER_FILE).write_text(str(state_path))
     assert postgres.remove_abandoned() == [homes[gone]]
     assert homes[kept].exists()
-    gone.mkdir()
-    (postgres._shared_home(gone) / "postgres").mkdir()
+    (homes[gone] / "postgres").mkdir(parents=True)
+    (homes[gone] / postgres.OWNER_FILE).write_text(str(gone))
     (homes[gone] / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n")
-    gone.rmdir()
     assert postgres.remove_abandoned() == []  # a server may still run there
 
 

@@ -72,8 +72,12 @@ class PostgresError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """One data directory and the programs for it. `account` is none when the caller's own account serves."""
+    """One data directory and the programs for it.
 
+    `state` is the state directory that it belongs to. `account` is none when the caller's own account serves.
+    """
+
+    state: Path
     data: Path
     programs: Path
     port: int
@@ -116,7 +120,10 @@ class EmbeddedPostgres:
 
     def _initialise(self, password: str) -> None:
         shutil.rmtree(self.data, ignore_errors=True)
-        self.data.mkdir(mode=0o700, parents=True)
+        self.data.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if self.data.parent != self.state:
+            (self.data.parent / OWNER_FILE).write_text(str(self.state))
+        self.data.mkdir(mode=0o700)
         self._own(self.data)
         # A pipe, so that the password is neither in a file nor among the arguments.
         reading, writing = os.pipe()
@@ -166,11 +173,11 @@ def embedded(state: Path, port: int) -> EmbeddedPostgres:
     """
     account = _account()
     if account is None:
-        return EmbeddedPostgres(state / "postgres", _package() / "pginstall" / "bin", port, None)
+        return EmbeddedPostgres(state, state / "postgres", _package() / "pginstall" / "bin", port, None)
     home = state
     if not reachable_by(state, account):
         home = _shared_home(state)
-    return EmbeddedPostgres(home / "postgres", _reachable_programs(account), port, account)
+    return EmbeddedPostgres(state, home / "postgres", _reachable_programs(account), port, account)
 
 
 def remove_abandoned() -> list[Path]:
@@ -178,7 +185,7 @@ def remove_abandoned() -> list[Path]:
     removed = []
     for owner in SHARED_ROOT.glob(f"*/{OWNER_FILE}"):
         home = owner.parent
-        server = EmbeddedPostgres(home / "postgres", Path(), 0, None)
+        server = EmbeddedPostgres(home, home / "postgres", Path(), 0, None)
         pid = server.postmaster_pid()
         if not Path(owner.read_text()).exists() and not (pid and Path(f"/proc/{pid}").exists()):
             shutil.rmtree(home, ignore_errors=True)
@@ -218,11 +225,8 @@ def reachable_by(path: Path, account: pwd.struct_passwd) -> bool:
 
 
 def _shared_home(state: Path) -> Path:
-    """The place under SHARED_ROOT that belongs to a state directory, and names it."""
-    home = SHARED_ROOT / hashlib.sha256(str(state).encode()).hexdigest()[:12]
-    home.mkdir(mode=0o755, parents=True, exist_ok=True)
-    (home / OWNER_FILE).write_text(str(state))
-    return home
+    """The place under SHARED_ROOT that belongs to a state directory."""
+    return SHARED_ROOT / hashlib.sha256(str(state).encode()).hexdigest()[:12]
 
 
 def _account() -> pwd.struct_passwd | None:
