@@ -33,6 +33,7 @@ from soak_pipeline.model.plan import checked_run_id
 from soak_pipeline.model.request import SoakRequest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+INSTANCE_SETTINGS = PROJECT_ROOT / "infra" / "dagster" / "dagster.yaml"
 EXIT_CANCELLED = 130
 
 
@@ -99,7 +100,7 @@ def prepare_dagster_home() -> None:
     home = Path(os.environ["DAGSTER_HOME"])
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
-        shutil.copyfile(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
+        shutil.copyfile(INSTANCE_SETTINGS, home / "dagster.yaml")
 
 
 def _ended(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> int:
