@@ -1,25 +1,17 @@
 """`report.html`: one page that needs nothing but a browser.
 
-Owns what stands on the page and where. Every text is escaped by the template engine after `one_line` took away what
-acts; the page's own policy forbids everything but its own style and its own script, by hash. Never judges.
+Owns what stands on the page and where; `page/render.py` escapes it. Never judges.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyRow
 from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.fairness import fairness_charts
 from soak_pipeline.report.charts.latency import latency_charts
@@ -29,18 +21,16 @@ from soak_pipeline.report.course import Course
 from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.errors_log import ErrorKind
 from soak_pipeline.report.markdown import soak_rows
+from soak_pipeline.report.page.render import render
 from soak_pipeline.report.page.tables import ErrorRow, OutcomeRow, RecordsRow, error_rows, outcome_rows, records_rows
 from soak_pipeline.report.page.tiles import Tile, tiles_of
-from soak_pipeline.report.quantities import duration, interval_text, limit_of, number, quantity
+from soak_pipeline.report.quantities import duration, number
 from soak_pipeline.report.table import NOT_ASKED, verdict_word
-from soak_pipeline.report.text import one_line, title_of
 from soak_pipeline.report.verdict_document import VerdictDocument
 
 REPORT_FILE = "report.html"
 ERROR_KINDS_SHOWN = 50
-FOLDED_FROM = 6
 _ORDER = ("FAIL", "INCONCLUSIVE", "PASS", NOT_ASKED)
-_TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "open"}
 _PHASE_LEGEND = (
     ("line-plan", "planned rate"),
     ("phase-warmup", "warm-up, drain"),
@@ -107,16 +97,7 @@ def report_html(
         documents: the figures behind it.
         errors: kinds of user-visible errors, the worst first.
     """
-    return (
-        _environment()
-        .get_template(REPORT_FILE)
-        .render(
-            page=_page(evidence, course, document, documents, errors),
-            style=Markup(_resource("report.css")),
-            script=Markup(_resource("report.js")),
-            script_hash=Markup(_script_hash()),
-        )
-    )
+    return render(REPORT_FILE, page=_page(evidence, course, document, documents, errors))
 
 
 def _page(
@@ -216,57 +197,3 @@ def _about(evidence: RunEvidence, document: VerdictDocument) -> list[tuple[str, 
         ("Plan (SHA-256)", document.plan_hash),
         ("Seed", str(plan.seed)),
     ]
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-        loader=FunctionLoader(lambda name: _resource(f"{name}.j2")),
-    )
-    environment.filters.update(
-        between=interval_text,
-        drawing=Markup,
-        limit_of=limit_of,
-        parted=_parted,
-        plain=_plain,
-        quantity=quantity,
-        title_of=title_of,
-        tone=lambda word: _TONES.get(word, "unasked"),
-        word=verdict_word,
-    )
-    return environment
-
-
-def _shown(value: object) -> object:
-    """Takes from every text what acts, before it is escaped; markup of our own passes."""
-    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _parted(result: CriterionResult) -> tuple[Sequence[Finding], Sequence[Finding]]:
-    """The findings to show at once, and those to fold away: the ones that hold, beside some that do not."""
-    holding = [finding for finding in result.findings if finding.verdict is Verdict.PASS]
-    if result.verdict is Verdict.PASS or len(holding) < FOLDED_FROM:
-        return result.findings, ()
-    return [finding for finding in result.findings if finding.verdict is not Verdict.PASS], holding
-
-
-def _plain(value: object) -> str:
-    """A further figure of a finding; its name carries the unit."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
-    return quantity(float(value))
-
-
-def _script_hash() -> str:
-    digest = hashlib.sha256(_resource("report.js").encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-@cache
-def _resource(name: str) -> str:
-    return (files("soak_pipeline.report.page") / name).read_text(encoding="utf-8")

@@ -1,0 +1,188 @@
+"""`history.html`: every stored run, its verdict, and the trend of latency, fairness and memory over runs.
+
+Owns reading the verdicts back and arranging them. Rebuilt whole from the run folders each time, so a folder that is
+deleted, moved here or judged again needs no bookkeeping. Never judges, and puts side by side only runs of one profile
+and target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
+
+from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_text
+from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
+from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.model.tenants import TENANT_SHARES
+from soak_pipeline.model.verdict import CriterionResult
+from soak_pipeline.report.charts.chart import Chart
+from soak_pipeline.report.charts.leaks import LEAK_CRITERION, slope_per_hour
+from soak_pipeline.report.charts.runs import Trend, trend_chart
+from soak_pipeline.report.markdown import soak_rows
+from soak_pipeline.report.page.render import render
+from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
+
+T = TypeVar("T")
+
+HISTORY_FILE = "history.html"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """What the history shows of one run; None where it was not measured.
+
+    Attributes:
+        run_id, profile, target, release, verdict, why: of its verdict.
+        latency_ms_p95, latency_ms_p99: of the soak, per tenant, from the intended start.
+        worst_ratio: largest p99(burst) / p99(baseline) of a quiet tenant.
+        rss_bytes_slope_per_hour: steepest slope of a process' resident memory.
+    """
+
+    run_id: str
+    profile: str
+    target: str
+    release: str
+    verdict: str
+    why: str
+    latency_ms_p95: dict[str, float] = field(default_factory=dict)
+    latency_ms_p99: dict[str, float] = field(default_factory=dict)
+    worst_ratio: float | None = None
+    rss_bytes_slope_per_hour: float | None = None
+
+    @property
+    def slowest_ms_p95(self) -> float | None:
+        """The largest p95 of a tenant (ms)."""
+        return max(self.latency_ms_p95.values(), default=None)
+
+    @property
+    def slowest_ms_p99(self) -> float | None:
+        """The largest p99 of a tenant (ms)."""
+        return max(self.latency_ms_p99.values(), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs of one profile against one target, oldest first, and their charts."""
+
+    key: str
+    profile: str
+    target: str
+    runs: Sequence[StoredRun]
+    charts: Sequence[Chart]
+
+    @property
+    def newest_first(self) -> list[StoredRun]:
+        """The runs in the order of a table."""
+        return list(reversed(self.runs))
+
+    @property
+    def words(self) -> str:
+        """How many runs there are, and how they ended."""
+        return _count_words(self.runs)
+
+
+def write_history(reports: Path) -> Path:
+    """Writes the history of every run under `reports` and returns its path, `{reports}/soak/history.html`."""
+    runs: list[StoredRun] = []
+    unreadable: list[tuple[str, str]] = []
+    for folder in run_folders(reports):
+        try:
+            runs.append(stored_run(folder))
+        except EvidenceUnreadable as error:
+            unreadable.append((folder.run_id, str(error).replace(str(folder.path), folder.run_id)))
+    path = reports / "soak" / HISTORY_FILE
+    write_text(path, history_html(runs, unreadable))
+    return path
+
+
+def stored_run(folder: RunFolder) -> StoredRun:
+    """What the history shows of a run folder.
+
+    Raises:
+        EvidenceUnreadable: it has no readable verdict.
+    """
+    verdict = read_json(folder.path / VERDICT_FILE, VerdictDocument)
+    latency = _optional(folder.path / "latency.json", LatencyDocument)
+    comparison = _optional(folder.fairness_path / "comparison.json", FairnessDocument)
+    rows = soak_rows(latency)
+    ratios = [tenant.ratio for tenant in comparison.tenants if tenant.ratio is not None] if comparison else []
+    return StoredRun(
+        run_id=verdict.run_id,
+        profile=verdict.profile,
+        target=verdict.target,
+        release=verdict.release,
+        verdict=verdict.verdict.value,
+        why=verdict.why,
+        latency_ms_p95={row.tenant: row.latency_ms.p95.value for row in rows if row.latency_ms.p95.value is not None},
+        latency_ms_p99={row.tenant: row.latency_ms.p99.value for row in rows if row.latency_ms.p99.value is not None},
+        worst_ratio=max(ratios, default=None),
+        rss_bytes_slope_per_hour=_steepest_memory(verdict.criteria),
+    )
+
+
+def history_html(runs: Iterable[StoredRun], unreadable: Sequence[tuple[str, str]] = ()) -> str:
+    """The page as text.
+
+    Args:
+        runs: in any order.
+        unreadable: run id and reason of those without a readable verdict.
+    """
+    ordered = sorted(runs, key=lambda run: (run.profile, run.target, run.run_id))
+    groups = [
+        _group(index, list(members))
+        for index, (_, members) in enumerate(groupby(ordered, key=lambda run: (run.profile, run.target)))
+    ]
+    return render(
+        HISTORY_FILE,
+        words=_count_words(ordered),
+        groups=groups,
+        unreadable=unreadable,
+        legend=[(f"tenant-{name.lower()}", f"tenant {name}") for name in TENANT_SHARES],
+    )
+
+
+def _group(index: int, runs: list[StoredRun]) -> Group:
+    key = f"group-{index}"
+    run_ids = [run.run_id for run in runs]
+    trends = [
+        Trend(
+            "p95 in the soak", "ms", {name: [run.latency_ms_p95.get(name) for run in runs] for name in TENANT_SHARES}
+        ),
+        Trend(
+            "p99 in the soak", "ms", {name: [run.latency_ms_p99.get(name) for run in runs] for name in TENANT_SHARES}
+        ),
+        Trend("Worst rise of p99 in the burst", "ratio", {"": [run.worst_ratio for run in runs]}),
+        Trend("Steepest memory", "bytes_per_hour", {"": [run.rss_bytes_slope_per_hour for run in runs]}),
+    ]
+    verdicts = [run.verdict for run in runs]
+    charts = [trend_chart(f"{key}-{number}", trend, run_ids, verdicts) for number, trend in enumerate(trends)]
+    return Group(key, runs[0].profile, runs[0].target, runs, [chart for chart in charts if chart is not None])
+
+
+def _count_words(runs: Sequence[StoredRun]) -> str:
+    if not runs:
+        return "No run has a verdict yet."
+    verdicts = [run.verdict for run in runs]
+    counts = [f"{verdicts.count(word)} {word}" for word in ("PASS", "INCONCLUSIVE", "FAIL") if word in verdicts]
+    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {', '.join(counts)}."
+
+
+def _optional(path: Path, output_type: type[T]) -> T | None:
+    try:
+        return read_json(path, output_type)
+    except EvidenceUnreadable:
+        return None
+
+
+def _steepest_memory(criteria: Iterable[CriterionResult]) -> float | None:
+    slopes = [
+        slope
+        for result in criteria
+        if result.name == LEAK_CRITERION
+        for finding in result.findings
+        if finding.subject.endswith(" rss_bytes") and (slope := slope_per_hour(finding)) is not None
+    ]
+    return max(slopes, default=None)

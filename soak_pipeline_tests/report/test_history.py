@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from soak_pipeline.report.history import StoredRun, history_html, stored_run, write_history
+from soak_pipeline_tests.report import examples
+from soak_pipeline_tests.report.runs import reported_run
+from soak_pipeline_tests.report.test_html import Page
+
+
+def run(number: int, verdict: str = "PASS", profile: str = "nightly", **figures: object) -> StoredRun:
+    values: dict[str, object] = {
+        "latency_ms_p95": {"A": 40.0 + number, "E": 41.0},
+        "latency_ms_p99": {"A": 60.0, "E": 70.0 + number},
+        "worst_ratio": 1.0 + number / 100,
+        **figures,
+    }
+    return StoredRun(
+        run_id=f"202611{number:02d}T010000Z",
+        profile=profile,
+        target="local",
+        release=f"v{number}",
+        verdict=verdict,
+        why="because",
+        **values,  # type: ignore[arg-type]
+    )
+
+
+def test_slowest_figures_are_those_of_the_slowest_tenant() -> None:
+    assert (run(5).slowest_ms_p95, run(5).slowest_ms_p99) == (45.0, 75.0)
+    assert run(5, latency_ms_p95={}).slowest_ms_p95 is None
+
+
+def test_runs_of_one_profile_stand_together_and_newest_first() -> None:
+    text = history_html([run(1), run(3, "FAIL"), run(2), run(4, profile="smoke")])
+    page = Page(text)
+    assert text.count("<h2>") == 2
+    order = [text.index(f'href="202611{number:02d}T010000Z/report.html"') for number in (3, 2, 1, 4)]
+    assert order == sorted(order)
+    assert "3 runs: 2 PASS, 1 FAIL." in text
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_a_figure_that_no_run_has_draws_no_chart() -> None:
+    with_memory = history_html([run(1, rss_bytes_slope_per_hour=2_097_152.0)])
+    assert "Steepest memory" in with_memory.replace("Steepest memory</th>", "")
+    assert "Steepest memory" not in history_html([run(1)]).replace("Steepest memory</th>", "")
+
+
+def test_no_runs_make_a_page_too() -> None:
+    assert "No run has a verdict yet." in history_html([])
+
+
+def test_hostile_text_is_shown_and_not_acted_on() -> None:
+    hostile = StoredRun(
+        run_id="20261101T010000Z",
+        profile=examples.HOSTILE,
+        target=examples.HOSTILE,
+        release=examples.HOSTILE,
+        verdict="FAIL",
+        why=examples.HOSTILE,
+    )
+    text = history_html([hostile], [("20261102T010000Z", examples.HOSTILE)])
+    assert Page(text).tags.count("script") == 1
+    assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("reports")
+    reported_run(path)
+    return path
+
+
+def test_a_stored_run_is_read_back_from_its_files(reports: Path) -> None:
+    folder, final = reported_run(reports)
+    stored = stored_run(folder)
+    assert (stored.run_id, stored.verdict, stored.release) == (final.run_id, final.verdict, final.release)
+    assert set(stored.latency_ms_p95) == set("ABCDE")
+    assert stored.worst_ratio is not None
+    assert stored.rss_bytes_slope_per_hour is None
+
+
+def test_it_is_rebuilt_from_the_folders_alone(reports: Path) -> None:
+    folder, _ = reported_run(reports)
+    path = write_history(reports)
+    assert path == reports / "soak" / "history.html"
+    assert "1 run: 1 PASS." in path.read_text()
+    (folder.path / "verdict.json").write_text("{")
+    text = write_history(reports).read_text()
+    assert "No run has a verdict yet." in text
+    assert "Runs without a readable verdict" in text
+    assert str(reports) not in text
