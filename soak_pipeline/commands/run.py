@@ -131,10 +131,12 @@ def _log_lines(path: Path) -> Iterator[list[str]]:
 
 
 def _progress(folder: RunFolder) -> Progress | None:
+    """The live figures of the present load session; None between sessions."""
     try:
-        return read_json(folder.control_dir / "progress.json", Progress)
+        progress = read_json(folder.control_dir / "progress.json", Progress)
     except EvidenceUnreadable:
         return None
+    return None if progress.phase == "ended" else progress
 
 
 def _finish(folder: RunFolder, reports: Path, *, cancelled: bool) -> int:

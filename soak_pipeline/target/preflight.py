@@ -60,7 +60,7 @@ def preflight(
             *(_database(resolved, name) for name in DATABASES),
             _redis(resolved),
             *_metrics(resolved),
-            _prometheus(resolved),
+            *_prometheus(resolved),
         ]
         return tuple(capabilities), clock_skew_s(resolved, gateway)
 
@@ -204,13 +204,14 @@ def _ask_pages(resolved: ResolvedTarget) -> tuple[list[str], bool]:
     return problems, has_latency
 
 
-def _prometheus(resolved: ResolvedTarget) -> Capability:
+def _prometheus(resolved: ResolvedTarget) -> tuple[Capability, ...]:
+    """Whether the Prometheus can be asked; nothing where the target names none, because no criterion needs one."""
     url = resolved.target.prometheus_url
     if url is None:
-        return Capability(name="prometheus", available=False, reason="the target names no Prometheus (prometheus_url)")
+        return ()
     try:
         with metrics_client() as client:
             fetch_page(client, url.rstrip("/") + "/-/ready", None)
     except Unreadable as reason:
-        return Capability(name="prometheus", available=False, reason=str(reason))
-    return Capability(name="prometheus", available=True)
+        return (Capability(name="prometheus", available=False, reason=str(reason)),)
+    return (Capability(name="prometheus", available=True),)
