@@ -230,3 +230,9 @@ def test_few_errors_of_another_kind_are_left_to_their_own_criterion(tmp_path: Pa
     )
 
     assert result.verdict is Verdict.PASS
+
+
+def test_an_unfit_generator_is_named_as_the_cause(tmp_path: Path) -> None:
+    result = judged(tmp_path, SLO, "slow_tenant", "generator_starved")
+
+    assert "generator was not fit to measure" in (result.likely_cause or "")

@@ -1,0 +1,122 @@
+"""Causes that show in what the platform answers, and in what it uses: latency, fairness, leaks, decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soak_pipeline.criteria.causes.figures import Diagnosis, total
+from soak_pipeline.criteria.wording import count, listed, ms
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.tenants import NOISY_TENANT
+from soak_pipeline.model.verdict import Finding
+
+
+def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
+    """p95 beyond its limit."""
+    tenants = [finding.subject for finding in findings]
+    service = max(
+        (float(value) for f in findings if isinstance(value := f.figures.get("service_ms_p95"), float)), default=0
+    )
+    latency = max((finding.observed or 0.0 for finding in findings), default=0.0)
+    unanswered = total(findings, "unanswered")
+    if unanswered:
+        return (
+            f"{count(unanswered, 'call')} got no answer within the timeout: calls hang behind an exhausted pool or "
+            "lock.",
+            "Look at pool waiters and gateway slots at that time, and at slow statements of the databases.",
+        )
+    if service and latency > 1.5 * service:
+        return (
+            f"The platform stalls now and then: from the intended start p95 is {ms(latency)}, from the actual start "
+            f"{ms(service)}; calls wait behind others.",
+            "Look for pauses (garbage collection, checkpoints, locks) at the times of the worst window.",
+        )
+    if len(tenants) < len(evidence.plan.tenants):
+        return (
+            f"Only {listed(tenants)} {'is' if len(tenants) == 1 else 'are'} slow: that tenant's limit, its data or its "
+            "share of the gateway's slots holds it back.",
+            "Compare rate-limit and queue figures of that tenant with the others, and slow queries on its rows.",
+        )
+    return (
+        "The gateway is saturated: every tenant is slow.",
+        "Look at the gateway's CPU and slots, and at pool waiters; add gateway workers or lower the load.",
+    )
+
+
+def unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
+    """Quiet tenants that suffer in the burst."""
+    if all(finding.unit == "share" for finding in findings):
+        return (
+            f"Quiet tenants are refused or fail while tenant {NOISY_TENANT} presses: a limit that is shared by all "
+            "tenants, or a pool that the noisy one exhausts.",
+            "Check for global rate limits and shared pools; give each tenant its own bucket and its own share of "
+            "slots.",
+        )
+    return (
+        f"Tenant {NOISY_TENANT} takes more than its share: gateway slots or database connections are handed out first "
+        f"come, first served, or tenant {NOISY_TENANT}'s rate limit is above what the platform can isolate.",
+        f"Limit the gateway's concurrency per tenant (fair sharing), or lower tenant {NOISY_TENANT}'s rpm_limit; then "
+        "run again.",
+    )
+
+
+def leaks(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
+    """A resource that grows, or a process that restarted."""
+    restarted = [finding for finding in findings if finding.unit == "restarts"]
+    if len(restarted) == len(findings):
+        return (
+            f"{listed(finding.subject.removesuffix(' restarts') for finding in restarted)} crashed or was restarted.",
+            "Look for its exit in the process log and for the kernel's out-of-memory messages, then run again.",
+        )
+    growing = next(finding for finding in findings if finding.unit != "restarts")
+    owner, _, series = growing.subject.rpartition(" ")
+    fixes = {
+        "rss_bytes": "Take heap snapshots of that process an hour apart and compare; look for caches without a bound.",
+        "open_fds": "List the process's open files and sockets (/proc/PID/fd) and look for what is never closed.",
+        "threads": "List the process's threads by name; look for executors that are created per request.",
+        "db_connections": "Look in pg_stat_activity for idle connections, by application_name; close what is opened.",
+        "redis_keys": "Sample keys by prefix for those without a time to live, and give them one.",
+        "redis_memory_bytes": "Sample keys by size (MEMORY USAGE) and prefix; give them a time to live or a bound.",
+        "retries_per_request": "Find the call that is retried, and why it fails the first time more and more often.",
+    }
+    queues = "Its consumer is slower than the load: compare arrival and service rate, and give it more workers."
+    return f"{owner} keeps what it should give back: {series} grows all along the soak.", fixes.get(series, queues)
+
+
+def wrong_decisions(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
+    """Wrong decisions, or too many errors."""
+    if total(findings, "wrongly_allowed"):
+        return (
+            "A call that policy must deny was executed: a rule is missing, a cache answered for another caller, or the "
+            "policy engine fails open.",
+            "Replay the operation named, with the request id in errors.log, against the policy; check what happens "
+            "when the policy engine does not answer. Do not promote.",
+        )
+    if total(findings, "wrongly_denied"):
+        return (
+            "Legitimate calls were refused: an agent was quarantined, a permission was lost, or tokens ended early.",
+            "Look up the reason of the denial in the audit row of the request named in errors.log.",
+        )
+    if total(findings, "client_error"):
+        return (
+            "The platform calls well-formed requests malformed, or an endpoint is gone.",
+            "Compare status and body of the sample in errors.log with the interface; check the target's dialect.",
+        )
+    kinds = {outcome: total(findings, outcome) for outcome in ("server_error", "timeout", "throttled", "malformed")}
+    most = max(kinds, key=lambda outcome: kinds[outcome])
+    causes = {
+        "server_error": (
+            "Part of the platform fails under load.",
+            "Look up the samples of errors.log in the gateway's log.",
+        ),
+        "timeout": ("Calls hang.", "Look at pool waiters and locks at the times that errors.log gives."),
+        "throttled": (
+            "A rate limit is lower than the planned load, or is shared between tenants.",
+            "Check rpm_limit and requests_per_second of the tenant, and limits that are not per tenant.",
+        ),
+        "malformed": (
+            "Answers are cut short or rewritten on the way.",
+            "Fetch the sample of errors.log again by hand; look for redaction that keeps the old Content-Length.",
+        ),
+    }
+    return causes[most]

@@ -1,0 +1,1 @@
+"""The conditions of a valid load, by what they look at; each is one finding, PASS or INCONCLUSIVE."""
