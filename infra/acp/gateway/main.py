@@ -42,6 +42,7 @@ async def _serve(settings: Settings) -> int:
     # Imported here because the metrics need their directory in the environment first.
     from infra.acp.gateway.agents import reassert_kill_switches
     from infra.acp.gateway.app import Gateway
+    from infra.acp.gateway.cork import CorkedHttpProtocol
     from infra.acp.gateway.services import open_services
 
     async with open_services(settings) as services:
@@ -49,7 +50,7 @@ async def _serve(settings: Settings) -> int:
         gateway = Gateway(services)
         config = uvicorn.Config(
             gateway,
-            http="httptools",
+            http=CorkedHttpProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
