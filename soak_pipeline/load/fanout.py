@@ -221,8 +221,8 @@ class Fanout:
 
     def _call_together(self) -> None:
         self._zero_s = time.monotonic()
-        zero_us = self._runtime.to_us(self._zero_s)
-        self._runtime.set_zero(zero_us)
+        self._runtime.zero_s = self._zero_s
+        zero_us = self._runtime.clock.to_us(self._zero_s)
         tell(Zeroed(zero_us=zero_us))
         for _ in range(self._calls_per_agent):
             gevent.joinall([gevent.spawn(agent.call) for agent in self._agents], raise_error=True)

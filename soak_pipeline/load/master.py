@@ -23,6 +23,7 @@ from gevent.event import Event  # isort: skip
 import msgspec
 
 from soak_pipeline.load import messages
+from soak_pipeline.load.clock import RunClock
 from soak_pipeline.load.control import replace_file
 from soak_pipeline.load.events import Failed, Finished, Listening, Zeroed
 from soak_pipeline.load.lease import CHECK_EVERY_S, LeaseFile
@@ -32,7 +33,7 @@ from soak_pipeline.load.spec import LoadSpec, read_spec, start_limit_s
 from soak_pipeline.load.tell import tell
 from soak_pipeline.load.worker import MASTER_HOST, quieten_locust, user_classes
 
-ZERO_LEAD_S = 1.0
+ZERO_LEAD_S = 0.5
 """Between the word that all users are ready and time zero: every worker has heard it by then."""
 
 UNHEARD_LIMIT_S = 15.0
@@ -58,6 +59,7 @@ class LoadMaster:
         self._failure = ""
         self._over = Event()
         self._zero_s: float | None = None
+        self._clock = RunClock(spec.plan.epoch_unix_us)
         self._lease = LeaseFile(spec.control.lease)
         self._parent_pid = os.getppid()
         environment = Environment(user_classes=user_classes(spec, None), stop_timeout=0)
@@ -96,9 +98,8 @@ class LoadMaster:
             self._pause(limit_s, f"{self._live.users} of {users} users logged in")
 
     def _run_windows(self) -> None:
-        zero_unix_us = int((time.time() + ZERO_LEAD_S) * 1e6)
         self._zero_s = time.monotonic() + ZERO_LEAD_S
-        zero_us = zero_unix_us - self._spec.plan.epoch_unix_us
+        zero_us = self._clock.to_us(self._zero_s)
         zero: messages.Zero = {"zero_us": zero_us}
         self._runner.send_message(messages.ZERO, {**zero})
         tell(Zeroed(zero_us=zero_us))

@@ -114,7 +114,8 @@ class Catalogue:
 
     def template(self, operation: Operation, agent: int, tool: int, variant: int) -> Template:
         """The request of one entry of the schedule; rendered once, so there are few of them."""
-        key = (operation, agent, tool, variant)
+        uses_agent, uses_tool, variants = _DEPENDS_ON[operation]
+        key = (operation, agent if uses_agent else 0, tool if uses_tool else 0, variant % variants)
         found = self._rendered.get(key)
         if found is None:
             found = self._rendered[key] = self._render(*key)
@@ -131,7 +132,7 @@ class Catalogue:
             return self._execution(benign[agent % len(benign)], tool_name, _BENIGN[tool_name](variant))
         if operation in _ATTACKS:
             attacks = _ATTACKS[operation]
-            payload = attacks[variant % len(attacks)](self._other_tenant_id)
+            payload = attacks[variant](self._other_tenant_id)
             return self._execution(hostile[agent % len(hostile)], tool_name, payload)
         if operation is Operation.MISC_UNKNOWN_TOOL:
             return self._execution(hostile[agent % len(hostile)], UNKNOWN_TOOL, {"parameters": {}})
@@ -246,3 +247,20 @@ _ATTACKS: Mapping[Operation, Sequence[Callable[[str], dict[str, Any]]]] = {
 """Bodies that the platform's documented rules deny, by attack; `203.0.113.9` is a documentation address."""
 
 assert all(PAYLOAD_VARIANTS % len(attacks) == 0 for attacks in _ATTACKS.values())
+
+
+def _depends_on(operation: Operation) -> tuple[bool, bool, int]:
+    """Whether a request differs by agent and by tool, and how many payloads it has; bounds what is kept rendered."""
+    if operation in _ATTACKS:
+        return True, True, len(_ATTACKS[operation])
+    special = {
+        Operation.EXECUTE: (True, True, PAYLOAD_VARIANTS),
+        Operation.MISC_UNKNOWN_TOOL: (True, False, 1),
+        Operation.MISC_OVERSIZE: (True, False, 1),
+        Operation.MISC_BAD_TOKEN: (False, True, PAYLOAD_VARIANTS),
+        Operation.MISC_NO_TOKEN: (False, True, PAYLOAD_VARIANTS),
+    }
+    return special.get(operation, (False, False, 1))
+
+
+_DEPENDS_ON: Mapping[Operation, tuple[bool, bool, int]] = {operation: _depends_on(operation) for operation in Operation}

@@ -155,7 +155,9 @@ class LoadProcess:
         }
         if reading.loop_lag_ms_p99 is not None:
             figures["loop_lag_ms_p99"] = reading.loop_lag_ms_p99
-        line = TelemetryLine(time_us=self.runtime.to_us(time.monotonic()), owner=f"load-{self._index}", figures=figures)
+        line = TelemetryLine(
+            time_us=self.runtime.clock.to_us(time.monotonic()), owner=f"load-{self._index}", figures=figures
+        )
         control = self._spec.control
         append_line(control.telemetry(self._index), line)
         replace_file(control.samples(self._index), self.runtime.samples.encoded())

@@ -14,6 +14,7 @@ import gevent
 
 from soak_pipeline.evidence.request_spool import RequestSpool
 from soak_pipeline.load.client import Connection, Reaper, Reply, connection_to
+from soak_pipeline.load.clock import RunClock
 from soak_pipeline.load.lease import CHECK_EVERY_S, LeaseFile
 from soak_pipeline.load.operations import Authority, authority_of
 from soak_pipeline.load.samples import SampleBook
@@ -41,6 +42,7 @@ class LoadRuntime:
 
     Attributes:
         authority, timeout_s: of every connection.
+        clock: the run's.
         spool: of the records.
         sent: requests of the schedule that were sent, by tenant.
         outcomes: requests by outcome, logins included.
@@ -73,8 +75,7 @@ class LoadRuntime:
         self.last_end_us: int | None = None
         self.zero_s: float | None = None
         self.reaper = Reaper()
-        # The wall clock is read once; from here on the monotonic clock counts, which no clock step moves.
-        self._epoch_to_monotonic_us = int(time.time() * 1e6) - plan.epoch_unix_us - int(time.monotonic() * 1e6)
+        self.clock = RunClock(plan.epoch_unix_us)
         self._lease = LeaseFile(spec.control.lease)
         self._leased_until_s = 0.0
         self._interval_s = 1.0 / requests_per_second_max
@@ -87,14 +88,6 @@ class LoadRuntime:
     def request_id(self, user: int, sequence: int) -> str:
         """The request id of one request of this session."""
         return request_id_of(self.spec.plan.seed, self.spec.session.name, user, sequence)
-
-    def to_us(self, monotonic_s: float) -> int:
-        """Microseconds since the plan's epoch of a moment of this process's monotonic clock."""
-        return int(monotonic_s * 1e6) + self._epoch_to_monotonic_us
-
-    def set_zero(self, zero_us: int) -> None:
-        """Sets time zero of the windows, microseconds since the plan's epoch."""
-        self.zero_s = (zero_us - self._epoch_to_monotonic_us) / 1e6
 
     def check_lease(self) -> bool:
         """Reads the lease; false when it has expired."""
@@ -142,7 +135,7 @@ class LoadRuntime:
         end_s: float,
     ) -> None:
         """Keeps one request: its record, the counters, and a sample of its answer when that is not as it should be."""
-        offset_us = self._epoch_to_monotonic_us
+        offset_us = self.clock.offset_us
         end_us = int(end_s * 1e6)
         start_us = int(start_s * 1e6)
         intended_us = int(intended_s * 1e6)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from soak_pipeline.evidence.request_writer import compact_closed
 from soak_pipeline.evidence.telemetry_writer import TelemetryWriter
+from soak_pipeline.load.clock import RunClock
 from soak_pipeline.load.control import TelemetryLine, read_lines
 from soak_pipeline.load.events import Failed, Finished, Listening, MasterEvent, Zeroed, decode_event
 from soak_pipeline.load.lease import LeaseFile
@@ -62,6 +63,7 @@ class Supervision:
         self._driver: subprocess.Popen[bytes] | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
         self._events: queue.SimpleQueue[MasterEvent] = queue.SimpleQueue()
+        self._listener: threading.Thread | None = None
         self._zero_us: int | None = None
         self._finished_s: float | None = None
         self._telemetry = GeneratorTelemetry(self._spec)
@@ -142,11 +144,17 @@ class Supervision:
         for index, code in enumerate(codes):
             if code == EXIT_LEASE_LOST:
                 raise Ended(StageStatus.CUT_SHORT, "the lease ended")
-            if code is not None and self._events.empty():
+            if code is not None and self._heard_all():
                 raise Ended(StageStatus.FAILED, f"load worker {index} was lost: {_ended_how(code)}")
-        if driver_code is not None and self._events.empty():
+        if driver_code is not None and self._heard_all():
             name = "the fan-out process" if self._spec.fanout else "the Locust master"
             raise Ended(StageStatus.FAILED, f"{name} was lost: {_ended_how(driver_code)}")
+
+    def _heard_all(self) -> bool:
+        """Whether the driver has nothing more to say: its own words explain an end better than an exit code."""
+        if self._driver is not None and self._driver.poll() is not None and self._listener is not None:
+            self._listener.join(timeout=1.0)
+        return self._events.empty()
 
     def _start_driver(self) -> None:
         role = "fanout" if self._spec.fanout else "master"
@@ -156,7 +164,8 @@ class Supervision:
             self._workers = [
                 self._spawn("worker", str(index), stdin=subprocess.PIPE) for index in range(self._spec.workers)
             ]
-        threading.Thread(target=self._listen, args=(self._driver,), name="load-events", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._driver,), name="load-events", daemon=True)
+        self._listener.start()
 
     def _listen(self, driver: subprocess.Popen[bytes]) -> None:
         assert driver.stdout is not None
@@ -198,11 +207,12 @@ class GeneratorTelemetry:
     def __init__(self, spec: LoadSpec) -> None:
         self._spec = spec
         self._writer = TelemetryWriter(Path(spec.run_dir) / "telemetry", f"load-{spec.session.name}")
+        self._clock = RunClock(spec.plan.epoch_unix_us)
         self._offsets = dict.fromkeys(range(spec.workers), 0)
 
     def gather(self, master_pid: int) -> None:
         """Takes what is new, adds the memory of master and supervisor, and puts it on disk."""
-        now_us = int(time.time() * 1e6) - self._spec.plan.epoch_unix_us
+        now_us = self._clock.to_us(time.monotonic())
         for owner, pid in (("load-supervisor", os.getpid()), ("load-master", master_pid)):
             figures = {"rss_bytes": float(rss_bytes(pid))}
             if figures["rss_bytes"] > 0 and not (self._spec.fanout and pid == master_pid):

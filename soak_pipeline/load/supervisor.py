@@ -197,7 +197,11 @@ def _follow(process: Popen[bytes], spec: LoadSpec, on_progress: Callable[[Progre
 
 def _has_ended(process: Popen[bytes]) -> bool:
     """Whether the supervisor has ended; it is not reaped, so that its process group cannot become anybody else's."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        # Somebody else in this process has reaped it.
+        return True
 
 
 def _stop(process: Popen[bytes]) -> None:

@@ -9,6 +9,7 @@ percentiles are not used.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -32,7 +33,7 @@ from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, FLUSH_EVERY_S
 from soak_pipeline.load.runtime import LeaseLost
 from soak_pipeline.load.schedule import UserSchedule, user_indices
 from soak_pipeline.load.spec import LoadSpec, read_spec
-from soak_pipeline.load.virtual_user import VirtualUser
+from soak_pipeline.load.users import VirtualUser
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 
@@ -204,7 +205,10 @@ class LoadWorker:
 
     def _on_zero(self, environment: Environment, msg: Any, **_: Any) -> None:
         zero: messages.Zero = messages.content(msg)
-        self._runtime.set_zero(zero["zero_us"])
+        # What is there now stays to the end: the collector need not look through it in mid-session.
+        gc.collect()
+        gc.freeze()
+        self._runtime.zero_s = self._runtime.clock.to_monotonic_s(zero["zero_us"])
         self._zero.set()
         gevent.spawn(self._finish_at_the_end)
 

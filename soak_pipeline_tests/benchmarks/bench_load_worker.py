@@ -8,6 +8,7 @@ machine's other load hardly matter. A benchmark: it prints, and asserts nothing.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -113,7 +114,7 @@ def virtual_users(spec_path: Path) -> None:
     from soak_pipeline.load.operations import Catalogue
     from soak_pipeline.load.process import LoadProcess
     from soak_pipeline.load.schedule import UserSchedule
-    from soak_pipeline.load.virtual_user import VirtualUser
+    from soak_pipeline.load.users import VirtualUser
     from soak_pipeline.model.credentials import tenant_password
 
     spec = read_spec(spec_path)
@@ -179,7 +180,7 @@ def measure_paced(platform: RunningPlatform) -> tuple[float, float, float]:
         lines, _ = read_lines(Path(folder) / "control" / "generator-soak-0.jsonl")
     rates = [
         ((after.figures["sent"] - before.figures["sent"]) / ((after.time_us - before.time_us) / 1e6), after)
-        for before, after in zip(lines, lines[1:], strict=False)
+        for before, after in itertools.pairwise(lines)
     ]
     rate, line = max(rates, key=lambda item: item[0])
     return rate, rate / line.figures["cpu_share"], line.figures["rss_bytes"] / 2**20

@@ -18,7 +18,7 @@ from soak_pipeline.load.runtime import LoadRuntime
 from soak_pipeline.load.schedule import Entry, UserSchedule
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 
-_RETRY_LOGIN_AFTER_S = (1.0, 3.0, 6.0)
+_RETRY_LOGIN_AFTER_S = (1.0, 3.0)
 _REQUEST_ID = b"X-Request-ID: "
 
 
