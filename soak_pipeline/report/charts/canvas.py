@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-INK, MUTED, GRID, LIMIT, BAD, ACCENT, BAND, WARN = (f"#00000{digit}" for digit in range(1, 9))
+INK, MUTED, GRID, LIMIT, BAD, ACCENT, WARN = (f"#00000{digit}" for digit in range(1, 8))
 TENANT_COLOURS: Mapping[str, str] = {name: f"#00001{index}" for index, name in enumerate("ABCDE")}
 """Placeholders, one per role; each becomes a CSS variable, so no drawing has a colour of its own."""
 
@@ -29,7 +29,6 @@ ROLES: Mapping[str, tuple[str, str]] = {
     LIMIT: ("--limit", "#b42318"),
     BAD: ("--fail", "#b42318"),
     ACCENT: ("--accent", "#2f5fd0"),
-    BAND: ("--band", "#eef1f5"),
     WARN: ("--warn", "#9a6700"),
     TENANT_COLOURS["A"]: ("--tenant-a", "#c2410c"),
     TENANT_COLOURS["B"]: ("--tenant-b", "#0b62c4"),

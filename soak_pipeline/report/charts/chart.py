@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NUMBERS_SHOWN = 400
-"""Rows of a chart's table at most; charts are drawn from as many points."""
-
 
 @dataclass(frozen=True, slots=True)
 class TableRow:

@@ -1,0 +1,63 @@
+"""Colours of the page: text has a contrast of 4.5 at least, drawings 3 (WCAG 2.2, 1.4.3 and 1.4.11), light and dark."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pytest
+
+from soak_pipeline.report.charts.canvas import ROLES
+
+CSS = (files("soak_pipeline.report.page") / "report.css").read_text(encoding="utf-8")
+SCHEMES = dict(zip(("light", "dark"), re.findall(r":root\{(.*?)\}", CSS, re.DOTALL), strict=True))
+GROUNDS = ("page", "surface", "raised", "pass-tint", "fail-tint", "open-tint")
+WORDS = ("ink", "muted", "pass", "fail", "open")
+DRAWN = ("limit", "warn", "accent", *(f"tenant-{name}" for name in "abcde"))
+
+
+def colours(scheme: str) -> dict[str, str]:
+    pairs = re.findall(r"--([a-z-]+):(#[0-9a-f]{3,6})", SCHEMES[scheme])
+    return {
+        name: value if len(value) == 7 else "#" + "".join(2 * digit for digit in value[1:]) for name, value in pairs
+    }
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(first: str, second: str) -> float:
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_of_black_and_white() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_words_can_be_read_on_every_ground(scheme: str) -> None:
+    palette = colours(scheme)
+    poor = {
+        (word, ground): round(contrast(palette[word], palette[ground]), 2)
+        for word in WORDS
+        for ground in GROUNDS
+        if contrast(palette[word], palette[ground]) < 4.5
+    }
+    assert poor == {}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_drawings_can_be_seen(scheme: str) -> None:
+    palette = colours(scheme)
+    assert {
+        name: contrast(palette[name], palette["page"]) for name in DRAWN if contrast(palette[name], palette["page"]) < 3
+    } == {}
+
+
+def test_every_role_of_a_drawing_is_a_colour_of_the_page() -> None:
+    for scheme in SCHEMES:
+        assert {name.removeprefix("--") for name, _ in ROLES.values()} <= set(colours(scheme))
