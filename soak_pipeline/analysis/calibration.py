@@ -147,7 +147,7 @@ def _latency_scenarios() -> Iterator[Scenario]:
             times, values = simulation.phase_latencies_ms(
                 random, 0.0, 600.0, 20.0, block_log_sd=block_log_sd, phi=phi, block_s=5.0
             )
-            effect = exceedance_design_effect(times, values, 0.95, block_s=15.0)
+            effect = exceedance_design_effect(times, values, 0.95)
             return _of_side(compare_to_limit(percentile_estimate(values, 0.95, design_effect=effect), limit))
 
         return draw

@@ -75,7 +75,7 @@ def effective_degrees_of_freedom(points: int, phi: float, parameters: int) -> fl
     return max(1.5, points / variance_inflation(phi) - parameters)
 
 
-def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float, *, block_s: float = 10.0) -> float:
+def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float, *, block_s: float = 15.0) -> float:
     """Factor >= 1 by which clustering in time reduces what a percentile's sample is worth.
 
     Requests that hit the same stall are slow together. The variance over blocks of the share of values above the
