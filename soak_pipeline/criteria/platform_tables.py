@@ -68,6 +68,6 @@ def reconcile_document(evidence: RunEvidence) -> ReconcileDocument:
         verdict=judge_usage(evidence).verdict,
         converged_s=drain.seconds if drain is not None and drain.drained else None,
         drain=drain,
-        dead_letters={} if platform is None else platform.dead_letters,
+        dead_letters=None if platform is None else platform.dead_letters,
         tenants=tuple(tenants),
     )

@@ -283,12 +283,12 @@ class ReconcileDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         converged_s: from the end of the load until the pipelines were empty (seconds); None when they never were.
         drain: how they drained.
-        dead_letters: entries by queue.
+        dead_letters: entries by queue; None when they could not be read.
     """
 
     run_id: str
     verdict: Verdict
     converged_s: float | None
     drain: Drain | None
-    dead_letters: dict[str, int]
+    dead_letters: dict[str, int] | None
     tenants: tuple[TenantReconciliation, ...]

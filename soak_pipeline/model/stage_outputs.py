@@ -372,7 +372,17 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlatformEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Output of `platform_evidence`: what the platform says and what its rows say, after the drain."""
+    """Output of `platform_evidence`: what the platform says and what its rows say, after the drain.
+
+    Attributes:
+        drain: how the pipelines emptied.
+        chains, reconciliation, timelines, server_latency: one per tenant.
+        roots: one per tenant and UTC day.
+        graph: of the fan-out's tenant.
+        clock_skew_s: the platform's clock minus ours (seconds); None when it shows none.
+        dead_letters: entries by list; None when they cannot be read.
+        collected_at: UTC, ISO 8601.
+    """
 
     drain: Drain
     chains: tuple[ChainEvidence, ...]
@@ -382,7 +392,7 @@ class PlatformEvidence(msgspec.Struct, frozen=True, kw_only=True):
     graph: GraphEvidence
     server_latency: tuple[ServerLatency, ...]
     clock_skew_s: float | None
-    dead_letters: dict[str, int]
+    dead_letters: dict[str, int] | None
     collected_at: str
 
 

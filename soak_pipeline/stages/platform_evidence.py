@@ -70,7 +70,9 @@ def _read_audit(
 ) -> tuple[tuple[ChainEvidence, ...], tuple[ReconcileEvidence, ...], tuple[RootEvidence, ...]]:
     plan = context.plan
     public_key = published_key(gateway)
-    chains, reconciliation, roots = [], [], []
+    chains: list[ChainEvidence] = []
+    reconciliation: list[ReconcileEvidence] = []
+    roots: list[RootEvidence] = []
     for tenant in plan.tenants:
         audit = read_tenant(
             resolved,
