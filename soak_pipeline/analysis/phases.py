@@ -9,6 +9,7 @@ is taken only where both agree. It never decides over several tenants; interleav
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ from soak_pipeline.analysis.dependence import (
 )
 from soak_pipeline.analysis.distributions import student_t_quantile
 from soak_pipeline.analysis.percentiles import order_statistic_rank
+
+Spans = Sequence[tuple[float, float]]
 
 FEWEST_SUB_WINDOWS = 8
 # A phase may lose a few sub-windows to too few samples, as at its edges, before it counts as not measured.
@@ -74,6 +77,8 @@ def compare_phases(
     sub_window_s: float = 10.0,
     minimum_samples: int = 100,
     alpha: float = 0.05,
+    baseline_spans_s: Spans | None = None,
+    burst_spans_s: Spans | None = None,
 ) -> PhaseComparison:
     """Compare a percentile between a long baseline and a long burst.
 
@@ -85,6 +90,9 @@ def compare_phases(
         sub_window_s: length of the sub-windows in seconds; long enough for `minimum_samples` requests.
         minimum_samples: fewest requests in a sub-window that is used.
         alpha: one-sided error of each bound; divide by the number of tenants to correct a FAIL over them.
+        baseline_spans_s, burst_spans_s: planned (start, end) of each stretch of the phase on the same clock. Give them
+            where a phase is made of several stretches, such as the baseline windows against one long burst, and to
+            notice a phase that ended early. None takes one span from the first request to the last.
 
     Returns: PASS when both estimates' upper bounds are at most the limit, FAIL when both lower bounds are beyond it,
     OPEN otherwise or with too few sub-windows.
@@ -94,8 +102,9 @@ def compare_phases(
     share_between_0_and_1(alpha, "alpha")
     if not limit > 0.0 or not sub_window_s > 0.0:
         raise ValueError(f"limit {limit} and sub_window_s {sub_window_s} must be above 0")
-    before = _sub_windows(baseline_times_s, baseline, share, sub_window_s, minimum_samples, "baseline")
-    after = _sub_windows(burst_times_s, burst, share, sub_window_s, minimum_samples, "burst")
+    cut = _Cut(share, sub_window_s, minimum_samples)
+    before = _sub_windows(baseline_times_s, baseline, cut, baseline_spans_s, "baseline")
+    after = _sub_windows(burst_times_s, burst, cut, burst_spans_s, "burst")
     confidence = 1.0 - 2.0 * alpha
     counts = (before.middles_s.size, after.middles_s.size)
     if min(counts) < FEWEST_SUB_WINDOWS or max(before.unusable_share, after.unusable_share) > LARGEST_UNUSABLE_SHARE:
@@ -126,30 +135,41 @@ class _SubWindows:
     unusable_share: float
 
 
-def _sub_windows(
-    times_s: ArrayLike, values: ArrayLike, share: float, sub_window_s: float, minimum_samples: int, name: str
-) -> _SubWindows:
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """How sub-windows are made."""
+
+    share: float
+    length_s: float
+    minimum_samples: int
+
+
+def _sub_windows(times_s: ArrayLike, values: ArrayLike, cut: _Cut, spans_s: Spans | None, name: str) -> _SubWindows:
+    """Percentile of every sub-window of every span; sub-windows are laid from the start of each span."""
     times, vector = finite_vector(times_s, f"{name} times_s"), positive_vector(values, name)
     same_length(times, vector, f"{name} times_s and latencies")
     if not times.size:
         return _SubWindows(np.empty(0), np.empty(0), 1.0)
-    start = float(times.min())
-    # A remainder of less than 95 % of a sub-window is left out; the last request comes a little before the end.
-    count = max(1, int((float(times.max()) - start) / sub_window_s + 0.05))
-    slot = ((times - start) // sub_window_s).astype(np.int64)
+    if spans_s is None:
+        spans_s = [(float(times.min()), float(times.max()))]
+    order = np.argsort(times, kind="stable")
+    times, vector = times[order], vector[order]
     middles: list[float] = []
     logs: list[float] = []
-    order = np.argsort(slot, kind="stable")
-    bounds = np.searchsorted(slot[order], np.arange(count + 1))
-    grouped = vector[order]
-    for index in range(count):
-        part = grouped[bounds[index] : bounds[index + 1]]
-        if part.size < max(1, minimum_samples):
-            continue
-        rank = order_statistic_rank(share, int(part.size))
-        logs.append(math.log(float(np.partition(part, rank - 1)[rank - 1])))
-        middles.append(start + (index + 0.5) * sub_window_s)
-    return _SubWindows(np.array(middles), np.array(logs), 1.0 - len(logs) / count)
+    planned = 0
+    for start_s, end_s in sorted(spans_s):
+        # A remainder of less than 95 % of a sub-window is left out; the last request comes a little before the end.
+        count = int((end_s - start_s) / cut.length_s + 0.05)
+        planned += count
+        edges = np.searchsorted(times, start_s + cut.length_s * np.arange(count + 1))
+        for index in range(count):
+            part = vector[edges[index] : edges[index + 1]]
+            if part.size < max(1, cut.minimum_samples):
+                continue
+            rank = order_statistic_rank(cut.share, int(part.size))
+            logs.append(math.log(float(np.partition(part, rank - 1)[rank - 1])))
+            middles.append(start_s + (index + 0.5) * cut.length_s)
+    return _SubWindows(np.array(middles), np.array(logs), 1.0 - len(logs) / planned if planned else 1.0)
 
 
 def _ratio_of_phases(
@@ -157,8 +177,10 @@ def _ratio_of_phases(
 ) -> RatioInterval:
     """Least squares of log percentiles on phase (and time), with a t interval widened for dependence."""
     times = np.concatenate((before.middles_s, after.middles_s))
-    logs = np.concatenate((before.log_percentiles, after.log_percentiles))
-    in_burst = np.concatenate((np.zeros(before.middles_s.size), np.ones(after.middles_s.size)))
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    logs = np.concatenate((before.log_percentiles, after.log_percentiles))[order]
+    in_burst = np.concatenate((np.zeros(before.middles_s.size), np.ones(after.middles_s.size)))[order]
     columns = [np.ones(times.size), in_burst]
     if remove_drift:
         columns.append((times - times.mean()) / (times.max() - times.min()))
@@ -166,7 +188,7 @@ def _ratio_of_phases(
     inverse = np.linalg.inv(design.T @ design)
     coefficients = inverse @ design.T @ logs
     residuals = logs - design @ coefficients
-    adjacent = (np.diff(times) > 0.0) & (np.diff(times) <= 1.5 * sub_window_s)
+    adjacent = np.diff(times) <= 1.5 * sub_window_s
     phi = unbiased_r1(lag1_autocorrelation(residuals, adjacent=adjacent), times.size)
     degrees = effective_degrees_of_freedom(times.size, phi, len(columns))
     variance = float(residuals @ residuals) / (times.size - len(columns))

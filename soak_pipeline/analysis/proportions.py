@@ -2,7 +2,7 @@
 
 Owns statistics of counts out of totals: error shares between phases, and the share of requests under the budget as
 the client and as the server count it. It never looks at latencies themselves. Sources: Wilson (1927); Clopper and
-Pearson (1934); Newcombe, Statistics in Medicine 17 (1998), method 10 for differences.
+Pearson (1934); Newcombe, Statistics in Medicine 17 (1998), method 10 for differences; Walter (1975) for ratios.
 """
 
 from __future__ import annotations
@@ -112,6 +112,31 @@ def difference_of_shares(
     upper = difference + math.hypot(after.upper - after.share, before.share - before.lower)
     p_value = two_share_p_value(events_before, total_before, events_after, total_after)
     return ShareDifference(before, after, difference, max(-1.0, lower), min(1.0, upper), p_value, confidence)
+
+
+def ratio_of_shares(
+    events_before: int, total_before: int, events_after: int, total_after: int, *, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Ratio `after / before` of two independent shares, with its lower and upper bound.
+
+    Logarithmic interval with half an event added to every count (Walter, Biometrika 62, 1975), so that it is defined
+    without any event as well; the ratio is shrunk a little towards 1 by this.
+
+    Raises ValueError for totals below 1 or events outside 0..total.
+    """
+    _checked(events_before, total_before)
+    _checked(events_after, total_after)
+    share_before = (events_before + 0.5) / (total_before + 0.5)
+    share_after = (events_after + 0.5) / (total_after + 0.5)
+    variance = (
+        1.0 / (events_before + 0.5)
+        - 1.0 / (total_before + 0.5)
+        + 1.0 / (events_after + 0.5)
+        - 1.0 / (total_after + 0.5)
+    )
+    half = normal_quantile((1.0 + share_between_0_and_1(confidence, "confidence")) / 2.0) * math.sqrt(variance)
+    ratio = share_after / share_before
+    return ratio, ratio * math.exp(-half), ratio * math.exp(half)
 
 
 def rise_against_margin(

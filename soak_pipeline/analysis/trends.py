@@ -64,7 +64,8 @@ class GrowthVerdict:
     `growth_projected` is the slope over the horizon and `growth_projected_upper` its upper bound.
     `exhaustion_s` is the time until the projected growth uses up the headroom, `exhaustion_earliest_s` the same by the
     upper bound; None where it does not grow. `detectable_slope_per_s` is the smallest leak that this run would have
-    recognised as growth with a chance of 0.9. All are None where nothing could be fitted.
+    recognised as growth with a chance of 0.9. `significance` is the level that a FAIL needed. Figures are None where
+    nothing could be fitted.
     """
 
     decision: Decision
@@ -79,6 +80,7 @@ class GrowthVerdict:
     is_slowing_down: bool
     headroom: float
     horizon_s: float
+    significance: float
     slope_per_s: float | None = None
     slope_lower_per_s: float | None = None
     slope_upper_per_s: float | None = None
@@ -103,6 +105,7 @@ def judge_growth(
     horizon_s: float = 86_400.0,
     process_start_s: ArrayLike | None = None,
     resolution: float | None = None,
+    family: int = 1,
 ) -> GrowthVerdict:
     """Judge whether a series grows by more than `headroom` over `horizon_s`.
 
@@ -114,6 +117,8 @@ def judge_growth(
         process_start_s: start time of the owning process at each sample, to cut at restarts; None if unknown.
         resolution: smallest change that the series can show; None takes 1 for whole numbers and 0 otherwise. Growth
             below one such step over the run cannot be seen and is never claimed to be absent.
+        family: number of series that are judged together, of which any FAIL fails all. The significance that a FAIL
+            needs is divided by it (Bonferroni), so that watching more resources does not raise more false alarms.
 
     Returns: the verdict with its reason. OPEN for a series that is too short, has too many gaps, or cannot tell.
 
@@ -121,6 +126,8 @@ def judge_growth(
     """
     if not (headroom > 0.0 and math.isfinite(headroom)) or not (horizon_s > 0.0 and math.isfinite(horizon_s)):
         raise ValueError(f"headroom {headroom} and horizon_s {horizon_s} must be above 0 and finite")
+    if family < 1:
+        raise ValueError(f"family: {family}, must be at least 1")
     life_times, life_values, restarts = longest_process_life(times_s, values, process_start_s)
     raw = cleaned(life_times, life_values)
     series = resampled(raw)
@@ -137,6 +144,7 @@ def judge_growth(
         is_slowing_down=False,
         headroom=headroom,
         horizon_s=horizon_s,
+        significance=SIGNIFICANCE / family,
     )
     if base.points < FEWEST_POINTS:
         return replace(
@@ -182,7 +190,7 @@ def _judge(
     lower, upper = slope.slope_per_s - half_per_s, slope.slope_per_s + half_per_s
     last_third = _last_third(series)
     detectable = unseen_per_s + max(
-        slope.half_width_per_s(1.0 - SIGNIFICANCE) + slope.half_width_per_s(DETECTION_POWER),
+        slope.half_width_per_s(1.0 - base.significance) + slope.half_width_per_s(DETECTION_POWER),
         LEAST_EFFECT_SD * slope.noise_sd / duration_s,
     )
     figures = replace(
@@ -238,7 +246,7 @@ def _decide(figures: GrowthVerdict, last_third: SlopeEstimate | None) -> tuple[D
 
 def _is_significant(figures: GrowthVerdict) -> bool:
     """Whether growth stands out from noise that wanders: by slope, rank and size, in enough independent data."""
-    if (figures.p_value_growth or 0.0) >= SIGNIFICANCE or (figures.effect_sd or 0.0) < LEAST_EFFECT_SD:
+    if (figures.p_value_growth or 0.0) >= figures.significance or (figures.effect_sd or 0.0) < LEAST_EFFECT_SD:
         return False
     if (figures.effect_sd or 0.0) >= OVERWHELMING_EFFECT_SD:
         return True

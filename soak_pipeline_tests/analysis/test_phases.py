@@ -75,6 +75,30 @@ def test_a_phase_with_a_hole_is_open() -> None:
     assert "lost" in result.reason
 
 
+def test_several_stretches_stand_against_one_long_burst() -> None:
+    random = np.random.default_rng(5)
+    spans = [(index * 60.0, index * 60.0 + 30.0) for index in range(6)]
+    stretches = [phase_latencies_ms(random, start, 30.0, 30.0) for start, _ in spans]
+    times = np.concatenate([part[0] for part in stretches])
+    values = np.concatenate([part[1] for part in stretches])
+    burst = phase_latencies_ms(random, 360.0, 300.0, 30.0, ratio=1.5)
+    unaware = compare_phases(times, values, *burst, limit=1.2)
+    assert "lost" in unaware.reason
+    aware = compare_phases(times, values, *burst, limit=1.2, baseline_spans_s=spans)
+    assert aware.decision is Decision.FAIL
+    assert (aware.sub_windows_baseline, aware.sub_windows_burst) == (18, 30)
+
+
+def test_a_phase_that_ended_early_is_noticed_by_its_plan() -> None:
+    random = np.random.default_rng(6)
+    before = phase_latencies_ms(random, 0.0, 600.0, 20.0)
+    after = phase_latencies_ms(random, 600.0, 400.0, 20.0)
+    assert compare_phases(*before, *after, limit=1.2).decision is Decision.PASS
+    planned = compare_phases(*before, *after, limit=1.2, burst_spans_s=[(600.0, 1200.0)])
+    assert planned.decision is Decision.OPEN
+    assert "33% lost" in planned.reason
+
+
 @pytest.mark.parametrize(("name", "value"), [("limit", 0.0), ("sub_window_s", 0.0), ("alpha", 1.0)])
 def test_bad_parameters_are_refused(name: str, value: float) -> None:
     arguments = {"limit": 1.2, name: value}

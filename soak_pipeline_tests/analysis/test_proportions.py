@@ -12,6 +12,7 @@ from soak_pipeline.analysis.proportions import (
     Agreement,
     clopper_pearson_interval,
     difference_of_shares,
+    ratio_of_shares,
     rise_against_margin,
     shares_agree,
     two_share_p_value,
@@ -100,3 +101,22 @@ def test_newcombe_covers() -> None:
         change = difference_of_shares(int(random.binomial(500, 0.01)), 500, int(random.binomial(500, 0.03)), 500)
         covered += change.lower <= 0.02 <= change.upper
     assert covered / 1000 >= 0.93
+
+
+def test_ratio_by_hand() -> None:
+    ratio, lower, upper = ratio_of_shares(9, 999, 19, 999)
+    assert ratio == pytest.approx(19.5 / 9.5)
+    half = 1.959964 * math.sqrt(1 / 9.5 + 1 / 19.5 - 2 / 999.5)
+    assert (lower, upper) == (pytest.approx(ratio * math.exp(-half)), pytest.approx(ratio * math.exp(half)))
+
+
+def test_ratio_covers_also_where_events_are_rare() -> None:
+    random = np.random.default_rng(2)
+    covered = 0
+    for _ in range(1000):
+        _, lower, upper = ratio_of_shares(
+            int(random.binomial(2000, 0.002)), 2000, int(random.binomial(2000, 0.006)), 2000
+        )
+        covered += lower <= 3.0 <= upper
+    assert covered / 1000 >= 0.93
+    assert ratio_of_shares(0, 100, 0, 100)[0] == 1.0

@@ -140,6 +140,18 @@ def test_counters_in_whole_steps(per_hour: int, decision: Decision) -> None:
     assert _judge(values, headroom=48.0).decision is decision
 
 
+def test_many_series_need_stronger_evidence_each() -> None:
+    values = 300.0 + 5.2 * TIMES_S / HOUR_S + ar1_noise(np.random.default_rng(5), TIMES_S.size, 0.8) * 2.0
+    alone = judge_growth(TIMES_S, values, headroom=1.0)
+    among = judge_growth(TIMES_S, values, headroom=1.0, family=100_000)
+    assert alone.decision is Decision.FAIL
+    assert among.decision is Decision.OPEN
+    assert among.significance == pytest.approx(alone.significance / 100_000)
+    assert (among.detectable_slope_per_s or 0.0) > (alone.detectable_slope_per_s or 0.0)
+    with pytest.raises(ValueError, match="family"):
+        judge_growth(TIMES_S, values, headroom=1.0, family=0)
+
+
 def test_missing_samples_are_gaps() -> None:
     values = 300.0 + 2000.0 * MB_PER_DAY * TIMES_S + _noise()
     values[::7] = np.nan
