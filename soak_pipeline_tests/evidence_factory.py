@@ -272,7 +272,8 @@ def _fanout(plan: Plan, session: SessionReport) -> FanoutEvidence:
         reason="",
         tenant=fanout.tenant,
         agents=fanout.agents,
-        calls=session.records,
+        # Two calls are under way when the fan-out ends: begun, and never recorded.
+        calls=session.records - fanout.agents + 2,
         unanswered=0,
         revocations=tuple(
             RevocationEvidence(

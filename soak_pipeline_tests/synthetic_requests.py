@@ -35,6 +35,7 @@ _SERVICE_MS_MEDIAN = {
     Kind.AUTH: 20.0,
 }
 _SERVICE_SIGMA = 0.2
+AUTH_SEQUENCE_BASE = 1_000_000_000
 _EXPECTED_STATUS = {
     Operation.MISC_UNKNOWN_TOOL: 403,
     Operation.MISC_OVERSIZE: 413,
@@ -82,7 +83,7 @@ def session_requests(
     for tenant, users in session.users.items():
         first_user[tenant], position = position, position + users
     parts = [_logins(session, tenant, first_user[tenant], zero_us, rng) for tenant in session.users]
-    sequence = dict.fromkeys(session.users, 1)
+    sequence = dict.fromkeys(session.users, 0)
     for window in session.windows:
         for tenant, load in window.loads.items():
             count = round(load.requests_per_second * window.duration_s)
@@ -109,7 +110,7 @@ def concatenate(parts: list[Requests]) -> Requests:
 
 
 def fanout_requests(plan: Plan, zero_us: int, rng: np.random.Generator) -> Requests:
-    """The fan-out: every agent calls in three parts; the revoked ones are refused in the second, as they must be."""
+    """The fan-out: log-ins, then every agent calls in three parts; the revoked ones are refused in the second."""
     fanout = plan.profile.fanout
     agents, calls = fanout.agents, fanout.calls_per_agent
     count = agents * calls * 3
@@ -124,7 +125,10 @@ def fanout_requests(plan: Plan, zero_us: int, rng: np.random.Generator) -> Reque
     columns["status"][refused] = 403
     columns["intended_us"] = zero_us + part * 2_000_000 + rng.integers(0, 50_000, count)
     columns["start_us"] = columns["intended_us"] + rng.integers(0, 300, count)
-    return Requests(columns)
+    session = LoadSession(name="fanout", users={fanout.tenant: agents}, spawn_per_second=50.0, windows=())
+    logins = _logins(session, fanout.tenant, 0, zero_us, rng)
+    logins["phase"][:] = code("phase", Phase.FANOUT.value)
+    return concatenate([Requests(logins), Requests(columns)])
 
 
 def write_requests(requests: Requests, folder: Path) -> dict[str, tuple[str, int]]:
@@ -209,5 +213,6 @@ def _logins(
     columns["user"] = first_user + np.arange(count)
     columns["intended_us"] = zero_us - 1_000_000 - rng.integers(0, 5_000_000, count)
     columns["start_us"] = columns["intended_us"] + 100
+    columns["sequence"][:] = AUTH_SEQUENCE_BASE
     columns["settled"] = np.zeros(count, dtype=bool)
     return columns

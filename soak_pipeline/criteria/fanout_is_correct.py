@@ -16,12 +16,13 @@ import numpy as np
 from soak_pipeline.criteria.request_counts import count_by
 from soak_pipeline.criteria.results import conclude, stage_missing, unmeasured
 from soak_pipeline.criteria.sources import REQUESTS, stage_file, unavailable, why_missing
+from soak_pipeline.criteria.validity.condition import ended_in_words
 from soak_pipeline.criteria.wording import count, listed
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.plan import FANOUT_SESSION
 from soak_pipeline.model.stage_outputs import FanoutEvidence, GraphEvidence, StageStatus
-from soak_pipeline.model.traffic import Outcome
+from soak_pipeline.model.traffic import Kind, Outcome
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 
 NAME = "fanout_is_correct"
@@ -37,7 +38,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
     if fanout is None:
         return stage_missing(evidence, NAME, "agent_fanout", [REQUESTS])
     requests = evidence.requests
-    rows = requests.take(requests.where(session=FANOUT_SESSION)) if len(requests) else requests
+    rows = requests.take(requests.where(session=FANOUT_SESSION, kind=Kind.ALLOWED)) if len(requests) else requests
     findings = [
         _whole(evidence, fanout, rows),
         _calls(fanout, rows),
@@ -62,12 +63,13 @@ def _whole(evidence: RunEvidence, fanout: FanoutEvidence, rows: RequestTable) ->
     calls = planned.agents * planned.calls_per_agent * PARTS
     problems = []
     if fanout.status is not StageStatus.COMPLETE:
-        problems.append(f"it was {fanout.status.value.replace('_', ' ')} ({fanout.reason})")
+        problems.append(f"it {ended_in_words(fanout.status)} ({fanout.reason})")
     if fanout.agents < planned.agents:
         problems.append(f"{count(fanout.agents)} of {count(planned.agents, 'agent')} called")
     if fanout.calls < calls:
         problems.append(f"{count(fanout.calls)} of {count(calls, 'planned call')} were made")
-    if len(rows) < fanout.calls:
+    # Each agent may have had one call under way when the fan-out ended; that call was begun and never recorded.
+    if len(rows) < fanout.calls - fanout.agents:
         problems.append(f"{count(len(rows), 'record')} of {count(fanout.calls, 'call')} are kept")
     if len(fanout.revocations) < planned.revoked_agents:
         problems.append(f"{count(len(fanout.revocations))} of {count(planned.revoked_agents, 'revocation')} were tried")

@@ -18,7 +18,7 @@ from soak_pipeline.model.verdict import Finding, Verdict
 def generator_trouble(sessions: Iterable[SessionReport], thresholds: Thresholds) -> str:
     """Why latencies of these sessions accuse nobody but the generator; empty when it was fit."""
     for session in sessions:
-        for finding in (lag_finding(session, thresholds), cpu_finding(session, thresholds), lost_finding(session)):
+        for finding in (lost_finding(session), lag_finding(session, thresholds), cpu_finding(session, thresholds)):
             if finding.verdict is not Verdict.PASS:
                 return finding.why
     return ""

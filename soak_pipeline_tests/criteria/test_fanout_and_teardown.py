@@ -67,7 +67,7 @@ def test_a_graph_that_was_not_read_is_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("outcome", ["timeout", "wrongly_denied", "wrongly_allowed", "server_error"])
 def test_one_wrong_answer_in_the_fan_out_fails(tmp_path: Path, outcome: str) -> None:
-    result = judged(tmp_path, FANOUT, lambda run: set_outcome(run, outcome, 0, 1, session="fanout"))
+    result = judged(tmp_path, FANOUT, lambda run: set_outcome(run, outcome, 0, 1, session="fanout", kind="allowed"))
 
     assert result.verdict is Verdict.FAIL
     assert finding_of(result, "calls").observed == 1
@@ -90,9 +90,10 @@ def test_a_revocation_without_a_call_in_between_is_open(tmp_path: Path) -> None:
         {"status": StageStatus.CUT_SHORT, "reason": "the lease ended"},
         {"agents": 49},
         {"calls": 599},
+        {"calls": 651},
         {"revocations": ()},
     ],
-    ids=["cut short", "an agent missing", "a call missing", "no revocation"],
+    ids=["cut short", "an agent missing", "a call missing", "records missing", "no revocation"],
 )
 def test_a_fan_out_that_did_not_go_as_planned_is_open(tmp_path: Path, changes: dict[str, object]) -> None:
     result = judged(tmp_path, FANOUT, lambda run: change_output(run, "agent_fanout", **changes))
@@ -114,7 +115,7 @@ def test_calls_one_after_the_other_test_nothing(tmp_path: Path) -> None:
 
 def test_most_at_once_is_that_of_a_count_moment_by_moment(tmp_path: Path) -> None:
     evidence = evidence_of(tmp_path)
-    rows = evidence.requests.take(evidence.requests.where(session="fanout"))
+    rows = evidence.requests.take(evidence.requests.where(session="fanout", kind="allowed"))
     start, end = rows.columns["start_us"], rows.columns["start_us"] + rows.columns["service_us"]
 
     assert most_at_once(rows) == max(int(((start <= moment) & (end > moment)).sum()) for moment in start)

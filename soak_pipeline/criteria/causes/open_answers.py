@@ -17,8 +17,8 @@ def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
     """A condition of a valid load that does not hold; None when none is known."""
     subjects = " ".join(finding.subject for finding in findings)
     causes = (
-        ("stage ", "The run was stopped or cut short.", "See the run's log for why, and start a new run."),
         ("load workers", "A load worker died.", "See the log of the load supervisor; run again."),
+        ("stage ", "The run was stopped or cut short.", "See the run's log for why, and start a new run."),
         (
             "event loop",
             "The load generator had too little CPU to be on time.",

@@ -69,7 +69,8 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     took = "an unknown time" if drain is None else seconds(drain.seconds)
     pending, failed = total(findings, "outbox_pending"), total(findings, "outbox_failed")
     gaps, phantom = total(findings, "audit_without_usage"), total(findings, "usage_without_audit")
-    dead = {} if platform is None else {queue: number for queue, number in platform.dead_letters.items() if number}
+    queues = (None if platform is None else platform.dead_letters) or {}
+    dead = {queue: number for queue, number in queues.items() if number}
     if pending or (drain is not None and drain.drained is False):
         return (
             f"The usage worker is slower than the load or stopped: {count(pending, 'row')} of pending_usage_events "

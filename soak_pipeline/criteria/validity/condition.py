@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from soak_pipeline.model.stage_outputs import StageStatus
 from soak_pipeline.model.verdict import Verdict
+
+_ENDED = {
+    StageStatus.COMPLETE: "ran to its end",
+    StageStatus.CUT_SHORT: "was cut short",
+    StageStatus.FAILED: "failed",
+}
 
 
 def holds_or_open(holds: bool) -> Verdict:
     """PASS when the condition holds, else INCONCLUSIVE."""
     return Verdict.PASS if holds else Verdict.INCONCLUSIVE
+
+
+def ended_in_words(status: StageStatus) -> str:
+    """How a stage ended, as the end of a sentence."""
+    return _ENDED[status]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from soak_pipeline.criteria.generator_health import cpu_finding, lag_finding, lost_finding
 from soak_pipeline.criteria.results import unmeasured
 from soak_pipeline.criteria.sources import why_missing
-from soak_pipeline.criteria.validity.condition import holds_or_open
+from soak_pipeline.criteria.validity.condition import ended_in_words, holds_or_open
 from soak_pipeline.criteria.wording import count, quantity, seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.plan import LoadSession, plan_hash
@@ -40,12 +40,13 @@ def stages_ended(evidence: RunEvidence) -> list[Finding]:
             findings.append(unmeasured(subject, f"stage {name} left no evidence: {why_missing(evidence, name)}"))
             continue
         complete = stage.status is StageStatus.COMPLETE
-        how = stage.status.value.replace("_", " ")
         findings.append(
             Finding(
                 subject=subject,
                 verdict=holds_or_open(complete),
-                why=f"stage {name} ran to its end" if complete else f"stage {name} was {how}: {stage.reason}",
+                why=f"stage {name} ran to its end"
+                if complete
+                else f"stage {name} {ended_in_words(stage.status)}: {stage.reason}",
             )
         )
     return findings
