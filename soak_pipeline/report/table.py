@@ -1,28 +1,29 @@
-"""The verdict as a table in a terminal, or as plain lines where there is none.
+"""The verdict as lines of a terminal, coloured where there is one.
 
-Owns what `soak run` and `soak judge` print at the end. Never decides an exit code.
+Owns what `soak run` and `soak judge` print at the end: per criterion one line of figures under a common heading, and
+the sentence below it, wrapped. Never decides an exit code.
 """
 
 from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Sequence
 from typing import TextIO
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from soak_pipeline.model.verdict import CriterionResult, Verdict
-from soak_pipeline.report.quantities import interval_text, limit_of, quantity
+from soak_pipeline.report.quantities import limit_of, quantity
 from soak_pipeline.report.text import one_line
 from soak_pipeline.report.verdict_document import VerdictDocument
 
 NOT_ASKED = "not asked"
 _STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow", NOT_ASKED: "dim"}
-_NARROW_COLUMNS = 76
+_HEADING = ("verdict", "criterion", "observed", "limit")
+_INDENT = len("INCONCLUSIVE") + 2
+_FEWEST_COLUMNS = 40
+_COLUMNS_WITHOUT_TERMINAL = 100
 
 
 def verdict_word(result: CriterionResult) -> str:
@@ -31,7 +32,7 @@ def verdict_word(result: CriterionResult) -> str:
 
 
 def print_verdict(document: VerdictDocument, stream: TextIO) -> None:
-    """Prints the verdict: a coloured table on a terminal, otherwise lines that grep and CI logs can use.
+    """Prints the verdict: coloured on a terminal, otherwise lines that grep and CI logs can use.
 
     Args:
         document: what to print.
@@ -39,78 +40,69 @@ def print_verdict(document: VerdictDocument, stream: TextIO) -> None:
     """
     if stream.isatty():
         console = Console(file=stream, highlight=False)
-        console.print(verdict_table(document, console.width))
-        console.print(_closing(document))
+        console.print(verdict_text(document, console.width), soft_wrap=True)
         return
     stream.write(plain_verdict(document))
 
 
-def verdict_table(document: VerdictDocument, columns: int) -> Table:
-    """The criteria as a table that fits into `columns`: narrow terminals get the sentence below, not beside."""
-    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, show_edge=False)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("criterion", overflow="fold", ratio=3)
-    if columns < _NARROW_COLUMNS:
-        table.columns[1].header = "criterion and why"
-        for result in document.criteria:
-            name = Text(one_line(result.name), style="bold")
-            table.add_row(_word(result), Text.assemble(name, "\n", one_line(result.why)))
-        return table
-    table.add_column("observed", justify="right", overflow="fold", min_width=9)
-    table.add_column("limit", justify="right", overflow="fold", min_width=7)
-    table.add_column("why", overflow="fold", ratio=5)
-    for result in document.criteria:
-        table.add_row(
-            _word(result),
-            Text(one_line(result.name)),
-            _observed(result),
-            Text(limit_of(result)),
-            Text(one_line(result.why)),
-        )
-    return table
-
-
 def plain_verdict(document: VerdictDocument, columns: int | None = None) -> str:
-    """The verdict as plain lines: two columns of fixed width, then the sentence, wrapped below.
+    """The verdict as plain text.
 
     Args:
+        document: what to show.
         columns: width to wrap at; None takes `COLUMNS` or 100.
     """
-    width = max(columns if columns is not None else shutil.get_terminal_size((100, 24)).columns, 40)
-    lines: list[str] = []
-    for result in document.criteria:
-        between = interval_text(result.interval, result.unit)
-        observed = quantity(result.observed, result.unit) + (f" ({between})" if between else "")
-        figures = f"observed {observed}, limit {limit_of(result)}"
-        lines.append(f"{verdict_word(result):<12}  {one_line(result.name)}: {figures}")
-        lines += _indented(one_line(result.why), width)
-    lines += ["", *_closing_lines(document, width)]
-    return "\n".join(lines) + "\n"
+    width = columns if columns is not None else shutil.get_terminal_size((_COLUMNS_WITHOUT_TERMINAL, 24)).columns
+    return verdict_text(document, width).plain + "\n"
 
 
-def _indented(text: str, width: int) -> Sequence[str]:
-    return textwrap.wrap(text, width, initial_indent=" " * 14, subsequent_indent=" " * 14, break_on_hyphens=False)
+def verdict_text(document: VerdictDocument, columns: int) -> Text:
+    """The verdict with its styles, wrapped at `columns` (40 at least)."""
+    columns = max(columns, _FEWEST_COLUMNS)
+    rows = [_cells(result) for result in document.criteria]
+    widths = [max(len(cell) for cell in column) for column in zip(_HEADING, *rows, strict=True)]
+    widths[0] = _INDENT - 2
+    beside = sum(widths) + 2 * (len(widths) - 1) <= columns
+    lines = [Text(_line(_HEADING, widths), style="dim")] if beside else []
+    for result, cells in zip(document.criteria, rows, strict=True):
+        line = _line(cells, widths) if beside else f"{cells[0]:<{widths[0]}}  {cells[1]}"
+        lines.append(Text(line))
+        lines[-1].stylize(_STYLES[cells[0]], 0, len(cells[0]))
+        lines[-1].stylize("bold", _INDENT, _INDENT + len(cells[1]))
+        if not beside:
+            lines += _wrapped(f"observed {cells[2]}, limit {cells[3]}", columns)
+        lines += _wrapped(one_line(result.why), columns, style="dim" if result.verdict is Verdict.PASS else "")
+    return Text("\n").join([*lines, Text(), *_closing(document, columns)])
 
 
-def _closing_lines(document: VerdictDocument, width: int) -> list[str]:
+def _cells(result: CriterionResult) -> tuple[str, str, str, str]:
+    return (
+        verdict_word(result),
+        one_line(result.name),
+        quantity(result.observed, result.unit),
+        limit_of(result),
+    )
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    verdict, name, observed, limit = cells
+    return f"{verdict:<{widths[0]}}  {name:<{widths[1]}}  {observed:>{widths[2]}}  {limit:>{widths[3]}}"
+
+
+def _wrapped(text: str, columns: int, style: str = "") -> list[Text]:
+    indent = " " * _INDENT
+    lines = textwrap.wrap(text, columns, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return [Text(line, style=style) for line in lines]
+
+
+def _closing(document: VerdictDocument, columns: int) -> list[Text]:
     sentences = [f"{document.verdict}: {one_line(document.why)}"]
     if document.verdict is not Verdict.PASS:
         sentences.append(f"next: {one_line(document.next_step)}")
-    return [line for text in sentences for line in textwrap.wrap(text, width, subsequent_indent="  ")]
-
-
-def _closing(document: VerdictDocument) -> Text:
-    text = Text.assemble((document.verdict.value, _STYLES[document.verdict.value]), ": ", one_line(document.why))
-    if document.verdict is not Verdict.PASS:
-        text.append(f"\nnext: {one_line(document.next_step)}")
-    return text
-
-
-def _word(result: CriterionResult) -> Text:
-    word = verdict_word(result)
-    return Text(word, style=_STYLES[word])
-
-
-def _observed(result: CriterionResult) -> Text:
-    between = interval_text(result.interval, result.unit)
-    return Text.assemble(quantity(result.observed, result.unit), (f"\n{between}" if between else "", "dim"))
+    lines = [
+        Text(line)
+        for text in sentences
+        for line in textwrap.wrap(text, columns, subsequent_indent="  ", break_on_hyphens=False)
+    ]
+    lines[0].stylize(_STYLES[document.verdict.value], 0, len(document.verdict))
+    return lines
