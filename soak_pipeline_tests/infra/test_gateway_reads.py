@@ -287,6 +287,22 @@ def test_quota_health_and_status_answer(servers: Servers, client: redis.Redis) -
     with_calls(servers, client, scenario)
 
 
+def test_a_database_that_drops_its_connections_costs_no_more_than_a_retry(
+    servers: Servers, client: redis.Redis
+) -> None:
+    async def scenario(opened: GatewayUnderTest, tenant: TestTenant) -> None:
+        drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'acp' AND pid <> %s"
+        await asyncio.to_thread(query, servers, "acp_audit", drop, 0)
+        statuses = set()
+        for _ in range(20):
+            statuses.add((await opened.client.get("/audit/logs", headers=tenant.headers)).status_code)
+        assert statuses <= {200, 503}
+        assert (await opened.client.get("/audit/logs", headers=tenant.headers)).status_code == 200
+        assert (await opened.execute(tenant)).status_code == 200
+
+    with_calls(servers, client, scenario)
+
+
 def test_metrics_ask_for_their_secret_and_say_when_nobody_renders_them(servers: Servers) -> None:
     async def scenario(opened: GatewayUnderTest) -> list[int]:
         given = ({}, {"X-Prometheus-Secret": "wrong"}, {"X-Prometheus-Secret": "right"})

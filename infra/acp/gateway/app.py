@@ -41,6 +41,15 @@ from infra.acp.switches import CLOSED_WHEN_STRICT
 logger = logging.getLogger(__name__)
 
 _AUTHENTICATE = ((b"www-authenticate", b'Bearer realm="aegis"'),)
+#: Redis or PostgreSQL does not answer, is starting, stopping, or too slow.
+_STORE_UNREACHABLE = (
+    RedisUnavailable,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+)
 _RETRY_SOON = ((b"retry-after", b"1"),)
 _RETRY_LATER = ((b"retry-after", b"5"),)
 
@@ -88,22 +97,10 @@ class Gateway:
             return await self._answer_in_slot(request, route)
         except Refusal as refusal:
             return refusal.response()
-        except RedisUnavailable as error:
-            logger.warning("%s %s: %s", request.method, request.path, error)
-            return Refusal(
-                503, "Service unavailable", headers=_RETRY_LATER, meta={"category": "transport_failure"}
-            ).response()
-        except (
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresConnectionError,
-            asyncpg.InterfaceError,
-            asyncpg.QueryCanceledError,
-        ) as error:
+        except _STORE_UNREACHABLE as error:
             logger.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
-            return Refusal(
-                503, "Service unavailable", headers=_RETRY_LATER, meta={"category": "transport_failure"}
-            ).response()
+            unreachable = {"category": "transport_failure"}
+            return Refusal(503, "Service unavailable", headers=_RETRY_LATER, meta=unreachable).response()
         except hiredis.ReplyError as error:
             logger.error("%s %s: Redis refused: %s", request.method, request.path, error)
             return Refusal(
