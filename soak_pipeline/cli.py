@@ -7,66 +7,73 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import click
-import typer
 
 from soak_pipeline.model.errors import EXIT_BAD_INPUT, EXIT_HARNESS_FAILED, BadInput, SoakError
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    # A traceback with local variables would show secrets.
-    pretty_exceptions_enable=False,
-    help="Soak tests that a release can be gated on."
-    " Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 the harness failed, 254 bad arguments.",
+_reports = click.option(
+    "--reports",
+    type=click.Path(path_type=Path),
+    default=Path("reports"),
+    envvar="SOAK_REPORTS_DIR",
+    show_default=True,
+    show_envvar=True,
+    help="Folder with the results.",
 )
-
-Reports = Annotated[Path, typer.Option(envvar="SOAK_REPORTS_DIR", help="Folder with the results.")]
-REPORTS = Path("reports")
-
-
-class StackAction(StrEnum):
-    """What can be done with the embedded stack."""
-
-    UP = "up"
-    DOWN = "down"
-    STATUS = "status"
-    ENV = "env"
+_set = click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a threshold; may be given several times."
+)
+_run = click.argument("run")
 
 
-class Level(StrEnum):
-    """The promotion that a gate guards."""
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def app() -> None:
+    """Soak tests that a release can be gated on.
 
-    PULL_REQUEST = "pull_request"
-    NIGHTLY = "nightly"
-    PRE_RELEASE = "pre_release"
+    Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 the harness itself failed, 254 bad arguments.
+    """
 
 
 @app.command()
+@click.option(
+    "--profile",
+    default="smoke",
+    envvar="SOAK_PROFILE",
+    show_default=True,
+    show_envvar=True,
+    help="Size of the run: smoke, pull_request, nightly or pre_release.",
+)
+@click.option("--target", type=click.Path(path_type=Path), help="Target file; the embedded stack by default.")
+@click.option(
+    "--users", type=int, envvar="LOCUST_USERS", show_envvar=True, help="Virtual users instead of the profile's."
+)
+@click.option(
+    "--run-time", envvar="LOCUST_RUN_TIME", show_envvar=True, help="Length of the soak, such as 60m or 1h30m."
+)
+@click.option("--release", default="", help="What is under test; the gate asks for it by this name.")
+@click.option("--commit", default="", help="Commit of the platform.")
+@click.option("--seed", type=int, help="Seed of the load; derived from the run id by default.")
+@click.option(
+    "--confirm-production", default="", metavar="NAME", help="Name of the target, again, when it is a production one."
+)
+@_set
+@_reports
 def run(
-    profile: Annotated[
-        str, typer.Option(envvar="SOAK_PROFILE", help="smoke, pull_request, nightly or pre_release.")
-    ] = "smoke",
-    target: Annotated[Path | None, typer.Option(help="Target file; the embedded stack by default.")] = None,
-    users: Annotated[
-        int | None, typer.Option(envvar="LOCUST_USERS", help="Virtual users instead of the profile's.")
-    ] = None,
-    run_time: Annotated[
-        str | None, typer.Option(envvar="LOCUST_RUN_TIME", help="Length of the soak, such as 60m or 1h30m.")
-    ] = None,
-    release: Annotated[str, typer.Option(help="What is under test; the gate asks for it by this name.")] = "",
-    commit: Annotated[str, typer.Option(help="Commit of the platform.")] = "",
-    seed: Annotated[int | None, typer.Option(help="Seed of the load; derived from the run id by default.")] = None,
-    confirm_production: Annotated[
-        str, typer.Option(help="Name of the target, typed again, when it is a production one.")
-    ] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a threshold: NAME=VALUE.")] = None,
-    reports: Reports = REPORTS,
-) -> None:
+    profile: str,
+    target: Path | None,
+    users: int | None,
+    run_time: str | None,
+    release: str,
+    commit: str,
+    seed: int | None,
+    confirm_production: str,
+    changes: tuple[str, ...],
+    reports: Path,
+) -> int:
     """Run one soak through Dagster and print its verdict."""
     from rich.console import Console
 
@@ -82,50 +89,60 @@ def run(
         commit=commit,
         seed=seed,
         confirm_production=confirm_production,
-        thresholds=_assignments(set_ or []),
+        thresholds=_assignments(changes),
     )
-    raise typer.Exit(run_soak(request, reports, os.environ, Console()))
+    return run_soak(request, reports, os.environ, Console())
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def stack(action: StackAction, context: typer.Context) -> None:
+@app.command(context_settings={"ignore_unknown_options": True})
+@click.argument("action", type=click.Choice(["up", "down", "status", "env"]))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def stack(action: str, options: tuple[str, ...]) -> int:
     """Start, stop or look at the embedded reference platform; further options go to `acp`."""
     from soak_pipeline.commands.embedded_stack import stack_command
 
-    raise typer.Exit(stack_command(action.value, *context.args, environment=os.environ))
+    return stack_command(action, *options, environment=os.environ)
 
 
 @app.command()
-def judge(
-    run: Annotated[str, typer.Argument(help="Run id, or path of a run folder.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a threshold: NAME=VALUE.")] = None,
-    reports: Reports = REPORTS,
-) -> None:
-    """Judge a stored run again from its files, without the platform. Nothing is written."""
+@_run
+@_set
+@_reports
+def judge(run: str, changes: tuple[str, ...], reports: Path) -> int:
+    """Judge a stored run again from its files, without the platform. Nothing is written.
+
+    RUN is a run id, or the path of a run folder.
+    """
     from soak_pipeline.commands.stored_run import judge_stored
 
-    raise typer.Exit(judge_stored(_folder_path(run, reports), _assignments(set_ or [])))
+    return judge_stored(_folder_path(run, reports), _assignments(changes))
 
 
 @app.command()
-def report(
-    run: Annotated[str, typer.Argument(help="Run id, or path of a run folder.")],
-    reports: Reports = REPORTS,
-) -> None:
-    """Judge a stored run by its own plan and write its report again."""
+@_run
+@_reports
+def report(run: str, reports: Path) -> int:
+    """Judge a stored run by its own plan and write its report again.
+
+    RUN is a run id, or the path of a run folder.
+    """
     from soak_pipeline.commands.stored_run import report_stored
 
-    raise typer.Exit(report_stored(_folder_path(run, reports)))
+    return report_stored(_folder_path(run, reports))
 
 
 @app.command()
-def gate(
-    level: Annotated[Level, typer.Option(help="The promotion that is asked for.")],
-    release: Annotated[str, typer.Option(help="The release, as the run was given it.")],
-    max_age: Annotated[str, typer.Option(help="An older run answers no more, such as 24h.")] = "24h",
-    json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
-    reports: Reports = REPORTS,
-) -> None:
+@click.option(
+    "--level",
+    required=True,
+    type=click.Choice(["pull_request", "nightly", "pre_release"]),
+    help="The promotion that is asked for.",
+)
+@click.option("--release", required=True, help="The release, as the run was given it.")
+@click.option("--max-age", default="24h", show_default=True, help="An older run answers no more.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@_reports
+def gate(level: str, release: str, max_age: str, as_json: bool, reports: Path) -> int:
     """Say whether a release may be promoted: exit 0 only if its newest run of that level passed."""
     from datetime import UTC, datetime, timedelta
 
@@ -134,48 +151,50 @@ def gate(
     from soak_pipeline.commands.gate import answer
     from soak_pipeline.model.profile import duration_s_of
 
-    decision = answer(reports, level.value, release, timedelta(seconds=duration_s_of(max_age)), datetime.now(UTC))
-    if json:
+    decision = answer(reports, level, release, timedelta(seconds=duration_s_of(max_age)), datetime.now(UTC))
+    if as_json:
         print(msgspec.json.encode(decision).decode())
     else:
         print(f"{decision.verdict} {decision.level} {decision.release}: {decision.why}")
-    raise typer.Exit(decision.verdict.exit_code)
+    return decision.verdict.exit_code
 
 
 @app.command()
-def clean(
-    run: Annotated[str, typer.Argument(help="Run id, or path of a run folder.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    reports: Reports = REPORTS,
-) -> None:
-    """Delete the rows of a run's tenants from the target; never from a production one."""
+@_run
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_reports
+def clean(run: str, yes: bool, reports: Path) -> int:
+    """Delete the rows of a run's tenants from the target; never from a production one.
+
+    RUN is a run id, or the path of a run folder. The evidence in the run folder stays.
+    """
     from soak_pipeline.commands.clean import clean_run
 
-    def confirmed(question: str) -> bool:
-        return yes or typer.confirm(question)
-
-    raise typer.Exit(clean_run(_folder_path(run, reports), os.environ, confirmed))
+    return clean_run(_folder_path(run, reports), os.environ, lambda question: yes or click.confirm(question))
 
 
 @app.command()
-def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
-    reports: Reports = REPORTS,
-) -> None:
+@click.option("--port", default=3000, show_default=True, help="Port on 127.0.0.1.")
+@_reports
+def ui(port: int, reports: Path) -> int:
     """Start the embedded stack and the Dagster UI on 127.0.0.1; Ctrl-C stops both."""
     from soak_pipeline.commands.ui import serve_ui
 
-    raise typer.Exit(serve_ui(port, reports, os.environ))
+    return serve_ui(port, reports, os.environ)
 
 
 def _folder_path(run: str, reports: Path) -> Path:
-    """Path of a run folder, from a run id or a path."""
+    """Path of a run folder, from a run id or a path.
+
+    Raises:
+        BadInput: neither.
+    """
     from soak_pipeline.model.plan import checked_run_id
 
     return Path(run) if os.sep in run else reports / "soak" / checked_run_id(run)
 
 
-def _assignments(pairs: list[str]) -> dict[str, float]:
+def _assignments(pairs: tuple[str, ...]) -> dict[str, float]:
     """Thresholds from `NAME=VALUE` words.
 
     Raises:
@@ -196,18 +215,22 @@ def _assignments(pairs: list[str]) -> dict[str, float]:
 
 def main() -> None:
     """Entry point of the `soak` command."""
+    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
+
+
+def _exit_code(command: Callable[[], Any]) -> int:
     try:
-        code = app(standalone_mode=False)
+        code = command()
     except SoakError as error:
         print(f"soak: {error}", file=sys.stderr)
-        code = error.exit_code
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        code = EXIT_BAD_INPUT
+        return EXIT_BAD_INPUT
     except (KeyboardInterrupt, click.Abort):
         print("soak: interrupted", file=sys.stderr)
-        code = EXIT_HARNESS_FAILED
-    sys.exit(code)
+        return EXIT_HARNESS_FAILED
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from soak_pipeline.criteria.documents import (
     chain_document,
     fairness_document,
     latency_document,
     reconcile_document,
 )
-from soak_pipeline.evidence.bundle import read_evidence
+from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.thresholds import with_overrides
 from soak_pipeline.model.verdict import Judgement
@@ -17,6 +21,8 @@ from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.write import write_report
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.target_lock import release_target
+
+D = TypeVar("D")
 
 
 def report(context: StageContext, judgement: Judgement) -> FinalVerdict:
@@ -34,9 +40,17 @@ def report_folder(folder: RunFolder, judgement: Judgement) -> FinalVerdict:
     thresholds = with_overrides(folder.read_plan().thresholds, judgement.thresholds_changed)
     evidence = read_evidence(folder, thresholds)
     documents = Documents(
-        latency=latency_document(evidence),
-        comparison=fairness_document(evidence),
-        chain_verify=chain_document(evidence),
-        reconcile=reconcile_document(evidence),
+        latency=_readable(latency_document, evidence),
+        comparison=_readable(fairness_document, evidence),
+        chain_verify=_readable(chain_document, evidence),
+        reconcile=_readable(reconcile_document, evidence),
     )
     return write_report(evidence, judgement, documents, folder)
+
+
+def _readable(document: Callable[[RunEvidence], D], evidence: RunEvidence) -> D | None:
+    """A document, or nothing where the evidence for it is damaged: its criteria have said so already."""
+    try:
+        return document(evidence)
+    except EvidenceUnreadable:
+        return None

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "criteria": {"evidence", "analysis", "model"},
     "report": {"criteria", "evidence", "analysis", "model"},
     "stages": {"load", "target", "telemetry", "criteria", "report", "evidence", "analysis", "model"},
-    "defs": {"stages", "criteria", "report", "evidence", "model"},
+    "defs": {"stages", "criteria", "report", "evidence", "model", "definitions"},
     "commands": {"stages", "target", "report", "criteria", "evidence", "analysis", "model"},
     "cli": {"commands", "evidence", "model"},
     "definitions": {"defs"},
