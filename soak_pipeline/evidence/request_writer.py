@@ -74,6 +74,9 @@ def salvage(requests_dir: Path) -> list[Path]:
         EvidenceUnreadable: a spool has no readable header; the others are turned all the same.
         OSError: the disk is full or gone.
     """
+    for unfinished in requests_dir.glob(".*.parquet.*"):
+        # Whoever wrote it was killed before it was in place; its spool is still there.
+        unfinished.unlink()
     written, unreadable = [], []
     for path in sorted([*requests_dir.glob(f"*{CLOSED_SUFFIX}"), *requests_dir.glob(f"*{OPEN_SUFFIX}")]):
         try:

@@ -23,12 +23,14 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         report: see `WorkerReport`.
+        zero_us: time zero of the session's windows, microseconds since the plan's epoch; None before it is known.
         last_end_us: when its last request ended, microseconds since the plan's epoch.
         failure: why it gave up; empty when it did not.
         pid: of the process.
     """
 
     report: WorkerReport
+    zero_us: int | None
     last_end_us: int | None
     failure: str
     pid: int

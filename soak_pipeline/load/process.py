@@ -175,6 +175,7 @@ class LoadProcess:
                 rss_bytes_end=rss_bytes(),
                 lost=lost,
             ),
+            zero_us=None if self.runtime.zero_s is None else self.runtime.clock.to_us(self.runtime.zero_s),
             last_end_us=self.runtime.last_end_us,
             failure=self.failure,
             pid=os.getpid(),

@@ -27,7 +27,7 @@ def conclude(spec: LoadSpec, status: StageStatus, reason: str, zero_us: int | No
     Args:
         spec: the session.
         status, reason: how it ended, as far as is known; what is found here can only make it worse.
-        zero_us: time zero of its windows, microseconds since the plan's epoch; None when it never began.
+        zero_us: time zero of its windows, microseconds since the plan's epoch; None when the caller does not know it.
     """
     problems = [reason] if reason else []
     try:
@@ -39,6 +39,8 @@ def conclude(spec: LoadSpec, status: StageStatus, reason: str, zero_us: int | No
     reports = tuple(
         unheard_worker(spec, index) if state is None else state.report for index, state in enumerate(states)
     )
+    if zero_us is None:
+        zero_us = next((state.zero_us for state in states if state and state.zero_us is not None), None)
     problems += [state.failure for state in states if state and state.failure and status is not StageStatus.CUT_SHORT]
     if status is StageStatus.COMPLETE and any(report.lost for report in reports):
         status = StageStatus.FAILED

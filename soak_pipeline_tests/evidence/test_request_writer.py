@@ -158,6 +158,14 @@ def test_salvaging_again_changes_nothing(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
+def test_a_parquet_file_that_a_crash_left_unfinished_is_made_again(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    add(spool)
+    spool.close()
+    (tmp_path / ".soak-0-00000.parquet.x1y2").write_bytes(b"PAR1 and no more")
+    assert salvage(tmp_path) == list(tmp_path.iterdir()) == [tmp_path / "soak-0-00000.parquet"]
+
+
 def test_a_spool_without_a_header_is_named_and_the_others_are_turned(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     add(spool)
