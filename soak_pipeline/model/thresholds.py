@@ -23,7 +23,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         error_share_max: requests of a tenant that ended in timeout, transport error, server error, malformed
             or unplanned throttling (share).
         leak_horizon_h: how long the platform must live without a restart (hours).
-        leak_min_duration_s: a soak shorter than this cannot ask about leaks (seconds).
+        leak_min_duration_s: a soak shorter than this cannot ask about leaks (seconds): at ordinary noise, five
+            minutes never decide, fifteen do not always, thirty do.
         achieved_rate_share_min: sent part of the requests that were due (share).
         generator_loop_lag_ms_p99_max: lateness of the load workers' event loop (ms).
         generator_cpu_share_max: CPU of one load worker, of one core (share).
@@ -41,7 +42,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     fairness_pressure_share_min: float = 0.90
     error_share_max: float = 0.005
     leak_horizon_h: float = 24.0
-    leak_min_duration_s: float = 240.0
+    leak_min_duration_s: float = 1_800.0
     achieved_rate_share_min: float = 0.95
     generator_loop_lag_ms_p99_max: float = 100.0
     generator_cpu_share_max: float = 0.90
