@@ -59,13 +59,11 @@ class _Fit:
     residuals: FloatArray
 
 
-def find_settling(series: Series, *, least_amplitude: float = 0.0) -> SettlingSearch:
+def find_settling(series: Series) -> SettlingSearch:
     """Search for settling shapes.
 
     Args:
         series: nothing is found in fewer than 20 points.
-        least_amplitude: smallest rise that counts, in the unit of the series; a few steps of a counter are as well
-            the beginning of a leak.
 
     Points count by the dependence of what a shape leaves unexplained, so that a wandering series does not look
     settled by luck.
@@ -81,7 +79,7 @@ def find_settling(series: Series, *, least_amplitude: float = 0.0) -> SettlingSe
     line = _fit(elapsed, values, "line", 0.0, with_line=True)
     settled = min(
         (_fit(elapsed, values, kind, scale, with_line=True) for kind, scale in _settled_shapes()),
-        key=lambda fit: fit.misfit if fit.amplitude >= max(least_amplitude, 1e-300) else math.inf,
+        key=lambda fit: fit.misfit if fit.amplitude > 0.0 else math.inf,
     )
     slowing = min(
         (_fit(elapsed, values, kind, scale, with_line=False) for kind, scale in _slowing_shapes()),
@@ -92,7 +90,7 @@ def find_settling(series: Series, *, least_amplitude: float = 0.0) -> SettlingSe
         phi = careful_r1(lag1_autocorrelation(better.residuals, adjacent=series.adjacent), n)
         return n / variance_inflation(phi) * math.log((worse.misfit + floor) / (better.misfit + floor))
 
-    has_settled = settled.amplitude >= max(least_amplitude, 1e-300) and gain(settled, line) >= LEAST_GAIN
+    has_settled = settled.amplitude > 0.0 and gain(settled, line) >= LEAST_GAIN
     slows_down = slowing.amplitude > 0.0 and gain(slowing, line) >= LEAST_GAIN
     if has_settled and slows_down:
         slows_down = gain(settled, slowing) < LEAST_GAIN

@@ -37,6 +37,7 @@ from soak_pipeline.analysis.slopes import (
 FEWEST_POINTS = 20
 FEWEST_TROUGHS = 6
 LEAST_COVERAGE_SHARE = 0.8
+# A smaller rise of a counter is as well the beginning of a leak, and is charged as growth that may come again.
 FEWEST_COUNTS_OF_A_SETTLING = 5.0
 # A FAIL needs all of these. They are calibrated so that a series that only wanders (AR(1) up to 0.95) fails in at most
 # 1 of 100 runs even where its headroom is nothing; see `calibration`.
@@ -162,7 +163,7 @@ def judge_growth(
         return _judge_line(
             replace(base, shape="sawtooth", drops=int(drops.size)), lower_envelope(raw, drops), resolution
         )
-    search = find_settling(series, least_amplitude=FEWEST_COUNTS_OF_A_SETTLING * resolution)
+    search = find_settling(series)
     base = replace(base, is_slowing_down=search.is_slowing_down)
     if search.settled is not None and not drops.size:
         return _judge_settling(replace(base, shape=search.settled.kind), series, search.settled, resolution)
@@ -176,14 +177,16 @@ def _judge_line(base: GrowthVerdict, series: Series, resolution: float) -> Growt
 
 def _judge_settling(base: GrowthVerdict, series: Series, settling: Settling, resolution: float) -> GrowthVerdict:
     slope = estimate_slope_beside(series, settling.columns)
-    return _judge(base, series, slope, None, resolution)
+    is_small = settling.amplitude < FEWEST_COUNTS_OF_A_SETTLING * resolution
+    return _judge(base, series, slope, None, resolution + (settling.amplitude if is_small else 0.0))
 
 
 def _judge(
-    base: GrowthVerdict, series: Series, slope: SlopeEstimate, trend: MannKendall | None, resolution: float
+    base: GrowthVerdict, series: Series, slope: SlopeEstimate, trend: MannKendall | None, unseen: float
 ) -> GrowthVerdict:
+    """Compose figures and decision; `unseen` is growth over the run that the slope cannot show, in the series' unit."""
     horizon_s, headroom, duration_s = base.horizon_s, base.headroom, slope.duration_s
-    unseen_per_s = resolution / duration_s
+    unseen_per_s = unseen / duration_s
     has_settled = base.shape in ("saturating", "step")
     confidence = BOUND_CONFIDENCE_ONE_SIDED_SETTLED if has_settled else BOUND_CONFIDENCE_ONE_SIDED
     half_per_s = slope.half_width_per_s(confidence) + unseen_per_s

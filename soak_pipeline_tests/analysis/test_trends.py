@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.analysis.decision import Decision
-from soak_pipeline.analysis.simulation import ar1_noise, regular_times_s, saturating, sawtooth, step
+from soak_pipeline.analysis.simulation import ar1_noise, logarithmic, regular_times_s, saturating, sawtooth, step
 from soak_pipeline.analysis.trends import GrowthVerdict, judge_growth
 
 HOUR_S = 3600.0
@@ -101,6 +101,20 @@ def test_a_warm_up_that_has_not_ended_is_open() -> None:
     assert verdict.is_slowing_down
 
 
+def test_a_logarithmic_rise_is_a_warm_up_that_has_not_ended() -> None:
+    verdict = _judge(300.0 + logarithmic(TIMES_S, 30.0, 30.0) + 0.3 * _noise(), headroom=50.0)
+    assert verdict.decision is Decision.OPEN
+    assert "slows down" in verdict.reason
+
+
+@pytest.mark.parametrize(("counts", "per_day"), [(0, 24.0), (1, 48.0), (3, 96.0), (8, 24.0)])
+def test_a_small_step_of_a_counter_is_charged_as_growth(counts: int, per_day: float) -> None:
+    # Unseen growth of one count per hour, and the step itself where it is too small to be a settling.
+    verdict = _judge(40.0 + step(TIMES_S, 1500.0, float(counts)))
+    assert verdict.growth_projected_upper == pytest.approx(per_day, rel=0.02)
+    assert verdict.decision is Decision.PASS
+
+
 def test_a_single_step_is_no_leak() -> None:
     verdict = _judge(300.0 + step(TIMES_S, 1500.0, 50.0) + _noise())
     assert (verdict.decision, verdict.shape) == (Decision.PASS, "step")
@@ -112,6 +126,22 @@ def test_a_late_rise_does_not_pass() -> None:
     verdict = _judge(late + _noise(), headroom=4250.0)
     assert verdict.decision is Decision.OPEN
     assert "last third" in verdict.reason
+
+
+def test_a_drop_at_the_start_leaves_the_rise_after_it_open() -> None:
+    rise = 180.0 * (TIMES_S - 30.0) / HOUR_S
+    verdict = _judge(np.where(TIMES_S < 30.0, 60.0, rise) + 0.3 * _noise())
+    assert verdict.decision is Decision.OPEN
+    assert "1 clean-ups were seen" in verdict.reason
+
+
+def test_troughs_that_stopped_rising_do_not_fail() -> None:
+    random = np.random.default_rng(0)
+    troughs = 10.0 * np.clip(TIMES_S, 0.0, 2400.0) / 2400.0
+    values = 300.0 + sawtooth(random, TIMES_S, 60.0, 60.0) + troughs + 2.5 * random.standard_normal(TIMES_S.size)
+    verdict = judge_growth(TIMES_S, values, headroom=20.0, resolution=0.0)
+    assert verdict.decision is Decision.OPEN
+    assert "in the last third by no more" in verdict.reason
 
 
 def test_growth_that_stopped_does_not_fail() -> None:
