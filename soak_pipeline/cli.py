@@ -132,6 +132,19 @@ def report(run: str, reports: Path) -> int:
 
 
 @app.command()
+@_run
+@_reports
+def figures(run: str, reports: Path) -> int:
+    """Print what a stored run reached and used: rates, latencies, idle CPU, memory, disk.
+
+    RUN is a run id, or the path of a run folder.
+    """
+    from soak_pipeline.commands.figures import print_figures
+
+    return print_figures(_folder_path(run, reports))
+
+
+@app.command()
 @click.option(
     "--level",
     required=True,

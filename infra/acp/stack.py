@@ -127,7 +127,7 @@ def environment(state: StateDirectory) -> dict[str, str]:
     record, secret = state.read_record(), state.read_secrets()
     if record is None or not secret or record.phase != "up" or not state.is_locked(SUPERVISOR_LOCK):
         raise StackError(f"no stack runs in {state.path}; start it with `up`")
-    pages = [f"http://127.0.0.1:{record.ports[f'{role}_metrics']}/metrics" for role in WORKER_ROLES]
+    pages = [f"{role}=http://127.0.0.1:{record.ports[f'{role}_metrics']}/metrics" for role in WORKER_ROLES]
     return connection_environment(record, secret, external_stores()) | {"ACP_METRICS_URLS": ",".join(pages)}
 
 

@@ -134,8 +134,11 @@ def test_a_stack_comes_up_serves_and_leaves_nothing_behind(stack: Stack) -> None
     assert 'le="0.25"' in page
     for process in ("gateway-0", "gateway-1"):
         assert f'process_resident_memory_bytes{{process="{process}"}}' in page
-    for address in stack.environment()["ACP_METRICS_URLS"].split(","):
-        assert "process_resident_memory_bytes" in httpx.get(address).text
+    assert 'process_threads{process="gateway-0"}' in page
+    for entry in stack.environment()["ACP_METRICS_URLS"].split(","):
+        worker_page = httpx.get(entry.partition("=")[2]).text
+        assert "process_resident_memory_bytes" in worker_page
+        assert "process_threads" in worker_page
 
     def drained() -> bool:
         queues = httpx.get(f"{url}/system/health").json()["queues"]

@@ -114,6 +114,7 @@ def sample_process(services: Services, inflight: int, loop_lag_s: float) -> None
         POOL_IN_USE.labels(name, database).set(pool.get_size() - pool.get_idle_size())
     RSS.labels(name).set(resident_bytes())
     OPEN_FDS.labels(name).set(len(os.listdir("/proc/self/fd")))
+    THREADS.labels(name).set(len(os.listdir("/proc/self/task")))
     times = os.times()
     CPU.labels(name).set(times.user + times.system)
 

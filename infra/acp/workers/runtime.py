@@ -30,6 +30,9 @@ TRANSIENT_ERRORS: Final = (redis.RedisError, psycopg.Error, OSError)
 RETRIES = Counter("acp_worker_retries_total", "Batches or passes that failed and are tried again", ["worker"])
 DB_CONNECTIONS = Gauge("acp_worker_db_connections", "Connections to PostgreSQL that are open", ["application"])
 
+THREADS = Gauge("process_threads", "Threads of the process")
+THREADS.set_function(threading.active_count)
+
 _WATCH_INTERVAL_S: Final = 0.2
 _RETRY_FIRST_S: Final = 0.1
 _RETRY_MOST_S: Final = 5.0

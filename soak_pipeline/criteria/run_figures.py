@@ -1,0 +1,104 @@
+"""Figures of a run that are not judged but asked for: machine, memory, disk, and how long the verdict took.
+
+Pure over the evidence; `soak figures` shows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from soak_pipeline.criteria.windows import load_sessions
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.evidence.telemetry import Series, SeriesKey
+from soak_pipeline.model.plan import SOAK_SESSION
+from soak_pipeline.model.series import Source
+from soak_pipeline.model.traffic import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMemory:
+    """Resident memory of one process over the soak (bytes)."""
+
+    owner: str
+    start_bytes: float
+    end_bytes: float
+    max_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """What a run used.
+
+    Attributes:
+        requests: records of the whole run.
+        soak_requests_per_second: sent in the judged part of the soak; None without one.
+        cpu_idle_share: of the whole machine, mean over the judged part of the soak.
+        cpu_idle_share_min: its least sample.
+        memory: per process of platform and generator.
+        disk_bytes: of the run folder.
+        disk_bytes_per_request: of the request records only.
+    """
+
+    requests: int
+    soak_requests_per_second: float | None
+    cpu_idle_share: float | None
+    cpu_idle_share_min: float | None
+    memory: tuple[ProcessMemory, ...]
+    disk_bytes: int
+    disk_bytes_per_request: float | None
+
+
+def run_figures(evidence: RunEvidence) -> RunFigures:
+    """The figures of a run; those of a soak that did not begin are None or empty."""
+    stretch = _judged_soak_s(evidence)
+    idle = None if stretch is None else _during(evidence, SeriesKey(Source.HOST, "host", "cpu_idle_share"), stretch)
+    requests = len(evidence.requests)
+    soak_requests = int(np.count_nonzero(evidence.requests.where(phase=Phase.SOAK, session=SOAK_SESSION)))
+    record_bytes = _size(evidence.folder.requests_dir)
+    return RunFigures(
+        requests=requests,
+        soak_requests_per_second=None if stretch is None else soak_requests / (stretch[1] - stretch[0]),
+        cpu_idle_share=None if idle is None else float(np.mean(idle.values)),
+        cpu_idle_share_min=None if idle is None else float(np.min(idle.values)),
+        memory=() if stretch is None else _memory(evidence, stretch),
+        disk_bytes=_size(evidence.folder.path),
+        disk_bytes_per_request=record_bytes / requests if requests else None,
+    )
+
+
+def _judged_soak_s(evidence: RunEvidence) -> tuple[float, float] | None:
+    """Start and end of the judged soak, seconds since the plan's epoch."""
+    for session, report in load_sessions(evidence):
+        if session.name == SOAK_SESSION and report.zero_us is not None:
+            window = next(window for window in session.windows if window.phase is Phase.SOAK)
+            zero_s = report.zero_us / 1e6
+            return zero_s + window.start_s, zero_s + window.end_s
+    return None
+
+
+def _during(evidence: RunEvidence, key: SeriesKey, stretch: tuple[float, float]) -> Series | None:
+    series = evidence.telemetry.get(key)
+    if series is None:
+        return None
+    inside = series.between(*stretch)
+    known = np.isfinite(inside.values)
+    return Series(inside.times_s[known], inside.values[known]) if known.any() else None
+
+
+def _memory(evidence: RunEvidence, stretch: tuple[float, float]) -> tuple[ProcessMemory, ...]:
+    found = []
+    for key in sorted(evidence.telemetry):
+        if key.series != "rss_bytes":
+            continue
+        series = _during(evidence, key, stretch)
+        if series is not None:
+            values = series.values
+            found.append(ProcessMemory(key.owner, float(values[0]), float(values[-1]), float(np.max(values))))
+    return tuple(found)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
