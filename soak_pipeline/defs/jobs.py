@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.run_config import run_config_of
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.request import SoakRequest
@@ -16,24 +15,21 @@ def soak_job_name(profile: str) -> str:
     return f"{profile}_soak"
 
 
-def _soak_job(profile: str):  # type: ignore[no-untyped-def]
-    return dg.define_asset_job(
+soak_jobs = [
+    dg.define_asset_job(
         soak_job_name(profile),
         selection=dg.AssetSelection.groups("soak_run"),
         config=run_config_of(SoakRequest(profile=profile)),
-        partitions_def=soak_runs,
         executor_def=dg.in_process_executor,
         tags={**NEVER_RETRIED, "soak/profile": profile},
         description=f"One soak run with the {profile} profile, from provisioning to the verdict.",
     )
-
-
-soak_jobs = [_soak_job(profile) for profile in PROFILES]
+    for profile in PROFILES
+]
 
 rejudge = dg.define_asset_job(
     "rejudge",
     selection=dg.AssetSelection.assets("post_run_checks", "report"),
-    partitions_def=soak_runs,
     executor_def=dg.in_process_executor,
     tags=NEVER_RETRIED,
     description="Judges a stored run again from its evidence, and writes its report; sends no load, needs no platform.",

@@ -16,11 +16,13 @@ import shutil
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 import msgspec
+from dagster_shared.error import SerializableErrorInfo
 
 from soak_pipeline.defs.abandoned_runs import fail_abandoned_runs
 from soak_pipeline.defs.assets.report import PROMOTION_CHECK
@@ -58,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _ends(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _ends("cancelled before the run began", EXIT_CANCELLED)
+    except Exception as error:
+        traceback.print_exc()
+        return _ends(f"the run could not be started or recorded: {error}", errors.EXIT_HARNESS_FAILED)
 
 
 def launch(run_id: str, job_name: str, request: SoakRequest) -> int:
@@ -105,19 +110,32 @@ def prepare_dagster_home() -> None:
 
 def _ended(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> int:
     """0 when the run was judged, 130 when it was cancelled, else the code of the error that ended it."""
-    run = instance.get_run_by_id(result.run_id)
-    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+    failures = [event for event in result.all_events if event.is_step_failure]
+    causes = [(event.step_key, _cause_of(event)) for event in failures]
+    if any(cause.cls_name == dg.DagsterExecutionInterruptedError.__name__ for _, cause in causes):
+        _record_cancellation(instance, result.run_id)
         return _ends("the run is cancelled", EXIT_CANCELLED)
     if any(check.check_name == PROMOTION_CHECK for check in result.get_asset_check_evaluations()):
         return errors.EXIT_PASS
     code = errors.EXIT_HARNESS_FAILED
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        error = event.step_failure_data.error
-        cause = (error.cause or error) if error else None
-        if cause is not None:
-            code = _EXIT_CODES.get(cause.cls_name or "", code)
-            _say(f"stage {event.step_key} failed: {cause.message.strip().partition(': ')[2]}")
+    for step_key, cause in causes:
+        code = _EXIT_CODES.get(cause.cls_name or "", code)
+        _say(f"stage {step_key} failed: {cause.message.strip().partition(': ')[2]}")
     return code
+
+
+def _record_cancellation(instance: dg.DagsterInstance, dagster_run_id: str) -> None:
+    """Dagster takes a run that a signal stopped for one that failed, unless its UI had asked for it."""
+    run = instance.get_run_by_id(dagster_run_id)
+    if run is not None and run.status is not dg.DagsterRunStatus.CANCELED:
+        instance.report_run_canceled(run, "The run was stopped by a signal or by the end of its lifeline.")
+
+
+def _cause_of(failure: dg.DagsterEvent) -> SerializableErrorInfo:
+    """The innermost error of a failed step: the stage's own, not Dagster's around it."""
+    error = failure.step_failure_data.error
+    assert error is not None
+    return error.cause or error
 
 
 _EXIT_CODES = {

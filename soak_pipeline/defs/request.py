@@ -26,7 +26,7 @@ def accept_request(context: dg.OpExecutionContext, config: SoakConfig) -> None:
     request.resolved_profile()
     request.resolved_thresholds()
     run_id = add_soak_run(context.instance, datetime.now(UTC))
-    context.instance.add_run_tags(context.run_id, {REQUESTED_RUN_TAG: run_id})
+    context.instance.add_run_tags(context.run.run_id, {REQUESTED_RUN_TAG: run_id})
     context.log.info(f"soak run {run_id} will start within seconds")
 
 

@@ -17,20 +17,15 @@ from soak_pipeline.defs.stopping import stop_run
 from soak_pipeline.stages.context import StageContext
 
 
-@contextmanager
-def quiet_stage(context: dg.AssetExecutionContext, harness: Harness) -> Iterator[StageContext]:
+def stage_context(context: dg.AssetExecutionContext, harness: Harness) -> StageContext:
     """The surroundings of a stage that sends no load."""
-    try:
-        yield StageContext(
-            folder=harness.folder(context.partition_key),
-            environment=harness.environment,
-            still_wanted=still_wanted(context.instance, context.run_id),
-            on_progress=ProgressLog(context.log.info),
-            log=context.log.info,
-        )
-    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        _record_cancellation(context)
-        raise
+    return StageContext(
+        folder=harness.folder(context.partition_key),
+        environment=harness.environment,
+        still_wanted=still_wanted(context.instance, context.run.run_id),
+        on_progress=ProgressLog(context.log.info),
+        log=context.log.info,
+    )
 
 
 @contextmanager
@@ -39,24 +34,17 @@ def load_stage(context: dg.AssetExecutionContext, harness: Harness) -> Iterator[
 
     Dagster starts no later step of a cancelled or failed run, `teardown` included.
     """
-    mark_worker(context.instance, context.run_id)
-    with quiet_stage(context, harness) as stage:
-        try:
-            yield stage
-        except BaseException:
-            context.log.warning("the stage did not end as it should; stopping the load and blocking the tenants")
-            with _interrupts_ignored():
-                problem = stop_run(stage.folder, harness)
-            if problem:
-                context.log.warning(problem)
-            raise
-
-
-def _record_cancellation(context: dg.AssetExecutionContext) -> None:
-    """Without this, Dagster takes a run that was told to stop by a signal for one that failed."""
-    run = context.instance.get_run_by_id(context.run_id)
-    if run is not None and run.status is dg.DagsterRunStatus.STARTED:
-        context.instance.report_run_canceling(run)
+    mark_worker(context.instance, context.run.run_id)
+    stage = stage_context(context, harness)
+    try:
+        yield stage
+    except BaseException:
+        context.log.warning("the stage did not end as it should; stopping the load and blocking the tenants")
+        with _interrupts_ignored():
+            problem = stop_run(stage.folder, harness)
+        if problem:
+            context.log.warning(problem)
+        raise
 
 
 @contextmanager

@@ -143,6 +143,14 @@ def test_a_bad_request(launcher: Launcher, request_line: str, last_line: str) ->
     assert (code, lines[-1]) == (254, last_line)
 
 
+def test_an_instance_that_cannot_be_opened(launcher: Launcher) -> None:
+    launcher.home.mkdir()
+    (launcher.home / "dagster.yaml").write_text("storage: {sqlite: {base_dir: /proc/nowhere}}\n")
+    code, lines = launcher.run()
+    assert code == 3
+    assert lines[-1].startswith("soak: the run could not be started or recorded: ")
+
+
 @pytest.mark.parametrize(("run_id", "home"), [("../x", "home"), (RUN_ID, "")])
 def test_bad_surroundings(launcher: Launcher, run_id: str, home: str) -> None:
     code, _ = launcher.run(run_id=run_id, DAGSTER_HOME=home and str(launcher.home))

@@ -6,7 +6,7 @@ from soak_pipeline.defs.assets.settings import OWNERS
 from soak_pipeline.defs.metadata.stages import platform_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.defs.step import quiet_stage
+from soak_pipeline.defs.step import stage_context
 from soak_pipeline.model.stage_outputs import PlatformEvidence, ProvisionedRun, TeardownReceipt
 from soak_pipeline.stages import platform_evidence as stage
 
@@ -25,6 +25,5 @@ def platform_evidence(
 
     Materialising it again reads the platform again, without load.
     """
-    with quiet_stage(context, harness) as surroundings:
-        evidence = stage.collect(surroundings, provision, teardown)
-        return dg.Output(evidence, metadata=platform_metadata(evidence))
+    evidence = stage.collect(stage_context(context, harness), provision, teardown)
+    return dg.Output(evidence, metadata=platform_metadata(evidence))

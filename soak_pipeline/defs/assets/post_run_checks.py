@@ -9,7 +9,7 @@ from soak_pipeline.defs.assets.settings import OWNERS
 from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.defs.step import quiet_stage
+from soak_pipeline.defs.step import stage_context
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
 from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import post_run_checks as stage
@@ -31,8 +31,7 @@ def post_run_checks(
     context: dg.AssetExecutionContext, harness: Harness
 ) -> Iterator[dg.Output[Judgement] | dg.AssetCheckResult]:
     """The judgement: a pure function of the run folder, so that it needs neither load nor the platform."""
-    with quiet_stage(context, harness) as surroundings:
-        judgement = stage.judge(surroundings)
+    judgement = stage.judge(stage_context(context, harness))
     yield dg.Output(judgement, metadata=judgement_metadata(judgement))
     results = {result.name: result for result in judgement.criteria}
     for criterion in CRITERIA:

@@ -8,7 +8,7 @@ from soak_pipeline.defs.assets.settings import OWNERS
 from soak_pipeline.defs.metadata.verdicts import report_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.defs.step import quiet_stage
+from soak_pipeline.defs.step import stage_context
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.verdict import Judgement, Verdict
 from soak_pipeline.report.text import one_line
@@ -36,9 +36,9 @@ def report(
     context: dg.AssetExecutionContext, post_run_checks: Judgement, harness: Harness
 ) -> Iterator[dg.Output[FinalVerdict] | dg.AssetCheckResult]:
     """The verdict, and everything that a person, a gate or a ticket reads of it."""
-    with quiet_stage(context, harness) as surroundings:
-        final = stage.report(surroundings, post_run_checks)
-        metadata = report_metadata(final, post_run_checks, surroundings.folder)
+    surroundings = stage_context(context, harness)
+    final = stage.report(surroundings, post_run_checks)
+    metadata = report_metadata(final, post_run_checks, surroundings.folder)
     yield dg.Output(final, metadata=metadata)
     yield dg.AssetCheckResult(
         check_name=PROMOTION_CHECK,

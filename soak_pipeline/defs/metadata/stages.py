@@ -83,7 +83,9 @@ def platform_metadata(evidence: PlatformEvidence) -> Metadata:
     return {
         "drained": text(": ".join(filter(None, (drained, evidence.drain.reason)))),
         "drain_s": dg.MetadataValue.float(evidence.drain.seconds),
-        "dead_letters": text("not readable" if evidence.dead_letters is None else str(sum(evidence.dead_letters.values()))),
+        "dead_letters": text(
+            "not readable" if evidence.dead_letters is None else str(sum(evidence.dead_letters.values()))
+        ),
         "chains": table(
             ("tenant", "rows", "violations by the platform", "tampered", "gaps", "forks"),
             [
