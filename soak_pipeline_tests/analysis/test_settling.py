@@ -44,7 +44,7 @@ def test_a_warm_up_that_has_not_ended_is_slowing_down(values: np.ndarray) -> Non
 
 
 def test_a_warm_up_with_a_leak_is_not_merely_slowing_down() -> None:
-    search = find_settling(cleaned(TIMES_S, 300.0 + saturating(TIMES_S, 300.0, 100.0) + 0.025 * TIMES_S + _noise()))
+    search = find_settling(cleaned(TIMES_S, 300.0 + saturating(TIMES_S, 300.0, 100.0) + 0.01 * TIMES_S + _noise()))
     assert search.settled is not None
     assert not search.is_slowing_down
 
