@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from soak_pipeline.defs.launch import PROJECT_ROOT, prepare_dagster_home
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus, TeardownReceipt
 from soak_pipeline_tests.defs.conftest import RUN_ID
 
 PATIENCE_S = 60.0
@@ -74,13 +74,6 @@ class Launcher:
 @pytest.fixture
 def launcher(tmp_path: Path) -> Launcher:
     return Launcher(tmp_path)
-
-
-def _wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _wait_for_line(process: subprocess.Popen[str], line: str) -> None:
@@ -184,6 +177,17 @@ def test_a_cancelled_run_stops_its_load_and_blocks_its_tenants(
     assert (control / "load_stopped.json").is_file()
     assert (control / "emergency.json").is_file()
     assert not (launcher.folder().path / "verdict.json").exists()
+
+
+def test_a_run_that_is_terminated_in_the_ui_ends_its_load_by_itself(launcher: Launcher) -> None:
+    with launcher.start(FAKE_SOAK_S="600", FAKE_VERDICT="INCONCLUSIVE") as process:
+        _wait_for_line(process, "soak: soak runs")
+        with dg.DagsterInstance.from_config(str(launcher.home)) as instance:
+            instance.report_run_canceling(instance.get_runs()[0])
+        assert process.wait(PATIENCE_S) == 0
+    assert launcher.statuses() == {RUN_ID: Status.CANCELED}
+    assert launcher.folder().read_output("soak", PhaseEvidence).status is StageStatus.CUT_SHORT
+    assert launcher.folder().read_output("teardown", TeardownReceipt).lever == "rpm_limit"
 
 
 def test_what_a_killed_run_left_is_tidied_up_by_the_next(launcher: Launcher) -> None:
