@@ -40,6 +40,10 @@ check: lint types  ## Lint, types, Dagster definitions, tests
 ui: $(VENV)/installed  ## Start the embedded stack and the Dagster UI on 127.0.0.1:3000
 	@$(BIN)/soak ui
 
+bench: $(VENV)/installed  ## Send 600 requests/s to the embedded platform and print what was reached
+	@$(BIN)/soak run --profile smoke --users 600 --run-time 2m || true
+	@$(BIN)/soak figures "$$(ls -d reports/soak/*Z | tail -n 1)"
+
 lock: $(VENV)/installed  ## Pin the dependencies again, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock

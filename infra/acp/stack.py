@@ -90,12 +90,13 @@ def down(state: StateDirectory) -> bool:
     record = state.read_record()
     supervisor = next((item for item in record.processes if item.name == "supervisor"), None) if record else None
     running = processes.find(supervisor) if supervisor else None
-    if running is not None:
+    if supervisor is not None and running is not None:
         running.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + DOWN_TIMEOUT_S
-        while state.is_locked(SUPERVISOR_LOCK) and time.monotonic() < deadline:
+        # Not by its lock, which it gives up a moment before it ends.
+        while processes.find(supervisor) is not None and time.monotonic() < deadline:
             time.sleep(0.05)
-        if state.is_locked(SUPERVISOR_LOCK):
+        if processes.find(supervisor) is not None:
             processes.stop([running], signal.SIGKILL, 5.0)
     left = clean_up(state)
     return running is not None or left > 0

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.tenants import TENANT_SHARES
-from soak_pipeline.model.traffic import Outcome
 
 PLAIN_INTERVAL_S = 15.0
 
@@ -42,23 +41,9 @@ def display(console: Console, title: str) -> Iterator[Show]:
                 print(line, flush=True)
             if progress is not None and time.monotonic() - last_s >= PLAIN_INTERVAL_S:
                 last_s = time.monotonic()
-                print(progress_line(progress), flush=True)
+                print(progress.line(), flush=True)
 
         yield show_plain
-
-
-def progress_line(progress: Progress) -> str:
-    """One plain line of progress."""
-    latencies = " ".join(f"{tenant} {value:.0f}" for tenant, value in sorted(progress.latency_ms_p95.items()))
-    return (
-        f"{progress.session} {progress.phase}: {progress.users} users, {progress.requests_per_second:.0f} requests/s,"
-        f" p95 ms [{latencies or 'none yet'}], {unexpected(progress)} unexpected, {progress.seconds_left:.0f} s left"
-    )
-
-
-def unexpected(progress: Progress) -> int:
-    """Requests so far whose outcome was not the right one."""
-    return sum(count for outcome, count in progress.outcomes.items() if outcome != Outcome.OK)
 
 
 def _panel(title: str, elapsed_s: float, progress: Progress | None) -> Group:
@@ -71,7 +56,7 @@ def _panel(title: str, elapsed_s: float, progress: Progress | None) -> Group:
     latencies = (
         f"{progress.latency_ms_p95[name]:.0f} ms" if name in progress.latency_ms_p95 else "-" for name in TENANT_SHARES
     )
-    wrong = unexpected(progress)
+    wrong = progress.unexpected
     table.add_row(
         f"{progress.session}/{progress.phase}",
         str(progress.users),

@@ -81,10 +81,13 @@ def judge(evidence: RunEvidence) -> CriterionResult:
 
 def _growth_findings(evidence: RunEvidence, stretch: tuple[float, float]) -> list[Finding]:
     findings = []
-    for key, series in sorted(evidence.telemetry.items()):
-        leak = LEAK_SERIES.get(key.series)
-        if leak is None or key.source not in PLATFORM_SOURCES:
-            continue
+    watched = {
+        key: series
+        for key, series in sorted(evidence.telemetry.items())
+        if key.series in LEAK_SERIES and key.source in PLATFORM_SOURCES
+    }
+    for key, series in watched.items():
+        leak = LEAK_SERIES[key.series]
         inside = series.between(*stretch)
         started = evidence.telemetry.get(SeriesKey(key.source, key.owner, PROCESS_START_SERIES))
         growth = judge_growth(
@@ -94,6 +97,7 @@ def _growth_findings(evidence: RunEvidence, stretch: tuple[float, float]) -> lis
             horizon_s=evidence.thresholds.leak_horizon_h * 3_600.0,
             process_start_s=None if started is None else _at_times(started, inside),
             resolution=_resolution(evidence, leak, inside),
+            family=len(watched),
         )
         finding = _growth_finding(key, leak, growth)
         unseen = _unseen_part(evidence, key, inside, stretch)

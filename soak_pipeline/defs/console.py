@@ -8,6 +8,7 @@ import sys
 
 import dagster as dg
 
+from soak_pipeline.defs.progress import PROGRESS_MARK
 from soak_pipeline.report.text import one_line
 
 OPERATOR_MARK = "soak: "
@@ -19,6 +20,7 @@ def console(context: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("soak", level=logging.INFO)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(lambda record: not _original(record).startswith(PROGRESS_MARK))
     logger.addHandler(handler)
     return logger
 
@@ -30,4 +32,10 @@ class _Lines(logging.Formatter):
         meta = getattr(record, "dagster_meta", {})
         if record.levelno >= logging.ERROR or meta.get("dagster_event") is not None:
             return super().format(record)
-        return OPERATOR_MARK + one_line(str(meta.get("orig_message") or record.getMessage()))
+        return OPERATOR_MARK + one_line(_original(record))
+
+
+def _original(record: logging.LogRecord) -> str:
+    """The message as it was logged, without what Dagster puts around it."""
+    meta = getattr(record, "dagster_meta", {})
+    return str(meta.get("orig_message") or record.getMessage())

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from soak_pipeline.model.progress import Progress
 
 INTERVAL_S = 60.0
+PROGRESS_MARK = "progress: "
+"""Begins a line of progress; a terminal passes it over, because it shows the progress itself."""
 
 
 class ProgressLog:
@@ -30,18 +32,4 @@ class ProgressLog:
         now = self._clock()
         if now >= self._next_at:
             self._next_at = now + self._interval_s
-            self._log(progress_line(progress))
-
-
-def progress_line(progress: Progress) -> str:
-    """One line for a person: phase, users, rate, p95 per tenant, outcomes, time left."""
-    parts = [f"session {progress.session}, phase {progress.phase}"]
-    if progress.windows:
-        parts.append(f"window {progress.window + 1} of {progress.windows}")
-    parts += [f"{progress.users:,} users", f"{progress.requests_per_second:,.0f} requests/s"]
-    if progress.latency_ms_p95:
-        tenants = " ".join(f"{name} {ms:.0f}" for name, ms in sorted(progress.latency_ms_p95.items()))
-        parts.append(f"p95 {tenants} ms")
-    parts += [f"{count:,} {outcome}" for outcome, count in sorted(progress.outcomes.items())]
-    parts.append(f"{progress.seconds_left:.0f} s left")
-    return ", ".join(parts)
+            self._log(f"{PROGRESS_MARK}{progress.line()}")

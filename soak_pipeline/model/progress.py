@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from soak_pipeline.model.traffic import Outcome
+
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """A moment of a load session.
@@ -14,7 +16,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         window, windows: index of the current window, and how many there are.
         users: virtual users that are logged in.
         requests_per_second: over the last seconds.
-        latency_ms_p95: per tenant, from the intended start, over the last seconds; tenants without a request are absent.
+        latency_ms_p95: per tenant, from the intended start, over the last seconds; a tenant without a request is
+            absent.
         outcomes: requests of the session so far, by outcome.
         seconds_left: until the end of the session.
     """
@@ -28,3 +31,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms_p95: dict[str, float] = {}
     outcomes: dict[str, int] = {}
     seconds_left: float = 0.0
+
+    @property
+    def unexpected(self) -> int:
+        """Requests of the session so far whose outcome was not the right one."""
+        return sum(count for outcome, count in self.outcomes.items() if outcome != Outcome.OK)
+
+    def line(self) -> str:
+        """One line for a person."""
+        latencies = " ".join(f"{tenant} {value:.0f}" for tenant, value in sorted(self.latency_ms_p95.items()))
+        window = f" (window {self.window + 1} of {self.windows})" if self.windows else ""
+        return (
+            f"{self.session} {self.phase}{window}: {self.users:,} users, {self.requests_per_second:,.0f} requests/s,"
+            f" p95 ms [{latencies or 'none yet'}], {self.unexpected:,} unexpected, {self.seconds_left:.0f} s left"
+        )

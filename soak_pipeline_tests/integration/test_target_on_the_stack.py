@@ -161,9 +161,9 @@ def _call_everything(
             request_ids[tenant.name].append(request_id)
 
 
-def test_everything_can_be_measured_but_by_prometheus(run: Run) -> None:
+def test_everything_can_be_measured(run: Run) -> None:
     missing = {capability.name: capability.reason for capability in run.capabilities if not capability.available}
-    assert set(missing) == {"prometheus"}, missing
+    assert missing == {}
     assert run.clock_skew_s == pytest.approx(0.0, abs=1.0)
 
 
