@@ -145,6 +145,30 @@ def figures(run: str, reports: Path) -> int:
 
 
 @app.command()
+@click.argument("reference")
+@click.argument("candidate")
+@click.option("--margin", default=0.05, show_default=True, help="Relative difference that counts as none.")
+@_reports
+def compare(reference: str, candidate: str, margin: float, reports: Path) -> int:
+    """Compare a candidate run with a reference run, per tenant and metric.
+
+    REFERENCE and CANDIDATE are run ids or paths of run folders, of one profile. Exit code 1 when anything is worse.
+    """
+    from soak_pipeline.commands.across_runs import compare_stored
+
+    return compare_stored(_folder_path(reference, reports), _folder_path(candidate, reports), margin)
+
+
+@app.command()
+@_reports
+def history(reports: Path) -> int:
+    """List every stored run with its figures and change points, and write the history page."""
+    from soak_pipeline.commands.across_runs import show_history
+
+    return show_history(reports)
+
+
+@app.command()
 @click.option(
     "--level",
     required=True,

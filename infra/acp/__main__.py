@@ -93,7 +93,7 @@ def _stack(options: argparse.Namespace) -> int:
         else:
             found = stack.environment(directory)
             _print(options, found, "\n".join(f"export {name}={shlex.quote(value)}" for name, value in found.items()))
-    except (stack.StackError, state.StateError) as error:
+    except (stack.StackError, state.StateError, OSError) as error:
         print(f"acp {options.command}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,6 +9,7 @@ from soak_pipeline.commands.embedded_stack import stack_environment
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED, EXIT_PASS, BadInput
 from soak_pipeline.target.clean import clean_run as clean_target
+from soak_pipeline.target.clean import refuse_unless_cleanable
 from soak_pipeline.target.config import resolve
 
 
@@ -27,8 +28,7 @@ def clean_run(path: Path, environment: Mapping[str, str], confirmed: Callable[[s
         BadInput: a production target, an operator who declines, or missing credentials; nothing was removed.
     """
     plan = RunFolder.at(path).read_plan()
-    if plan.target.production:
-        raise BadInput(f"target {plan.target.name}", ["it is a production target; nothing is ever removed there"])
+    refuse_unless_cleanable(plan.target)
     surroundings = {**environment, **stack_environment(environment)} if plan.target.embedded else environment
     resolved = resolve(plan.target, surroundings)
     names = ", ".join(tenant.name for tenant in plan.tenants)

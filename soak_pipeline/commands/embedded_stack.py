@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -71,9 +71,13 @@ def embedded_stack(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     try:
         _quietly("up", environment, "--fresh")
         yield {**environment, **stack_environment(environment)}
-    finally:
-        _quietly("down", environment)
-        owner_file.unlink(missing_ok=True)
+    except BaseException:
+        # What broke is the news; a stack that does not stop either is replaced as a leftover by the next run.
+        with suppress(HarnessFailed):
+            _quietly("down", environment)
+        raise
+    _quietly("down", environment)
+    owner_file.unlink(missing_ok=True)
 
 
 def _is_leftover(owner_file: Path) -> bool:

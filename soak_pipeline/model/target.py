@@ -38,7 +38,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         name: how runs call it; also the key of the one-soak-per-target lock.
         allow_load: without true, no load is sent there.
         embedded: true for the reference platform, which `soak run` starts and stops itself.
-        production: true asks for a second, explicit confirmation, and forbids `soak clean`.
+        production: true asks for a second, explicit confirmation; `soak clean` removes rows only where the file says
+            false. None: the file does not say.
         dialect: see `Dialect`.
         gateway_url, gateway_url_env: base URL of the gateway, or the environment variable that holds it; one of both.
         load_hosts: hosts that load may be sent to when the URL comes from the environment; the file, not the
@@ -57,7 +58,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: str
     allow_load: bool = False
-    production: bool = False
+    production: bool | None = None
     embedded: bool = False
     dialect: Dialect = Dialect.NOMINAL
     gateway_url: str | None = None

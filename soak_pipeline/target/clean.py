@@ -14,6 +14,7 @@ from psycopg import sql
 
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.target import Target
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, connect, in_words
 from soak_pipeline.target.queues import redis_client
@@ -51,6 +52,19 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
 
 
+def refuse_unless_cleanable(target: Target) -> None:
+    """Stands before every removal.
+
+    Raises:
+        BadInput: the target file does not say `production: false`.
+    """
+    if target.production is not False:
+        said = "is marked as production" if target.production else "is not marked as non-production"
+        raise BadInput(
+            f"target {target.name}", [f"{said}; rows are removed only where the target file says `production: false`"]
+        )
+
+
 def clean_run(resolved: ResolvedTarget, plan: Plan) -> Cleaned:
     """Removes what a run's tenants left in the databases and in Redis; may be repeated.
 
@@ -62,10 +76,9 @@ def clean_run(resolved: ResolvedTarget, plan: Plan) -> Cleaned:
         plan: of the run; its tenants' ids are derived from the run id, so they are nobody else's.
 
     Raises:
-        BadInput: the target is marked as production.
+        BadInput: the target file does not say `production: false`.
     """
-    if resolved.target.production:
-        raise BadInput(f"target {resolved.target.name}", ["is a production target; nothing is ever removed there"])
+    refuse_unless_cleanable(resolved.target)
     tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
     removed: dict[str, int] = {}
     kept: dict[str, int] = {}

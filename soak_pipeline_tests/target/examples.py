@@ -17,7 +17,7 @@ RUN_ID = "20261123T073000Z"
 
 def target(**changes: object) -> Target:
     return msgspec.structs.replace(
-        Target(name="test", allow_load=True, gateway_url="http://127.0.0.1:18999"), **changes
+        Target(name="test", allow_load=True, production=False, gateway_url="http://127.0.0.1:18999"), **changes
     )
 
 

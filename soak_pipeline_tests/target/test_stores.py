@@ -266,8 +266,9 @@ def test_cleaning_removes_the_runs_rows_and_nobody_elses(dsns: Dsns, redis_url: 
             assert connection.execute(f"SELECT DISTINCT tenant_id::text FROM {table}").fetchall() == [(stranger,)]
 
 
-def test_a_production_target_is_never_cleaned(dsns: Dsns) -> None:
-    resolved = examples.resolved(examples.target(production=True), dsns=dsns)
+@pytest.mark.parametrize("production", [True, None])
+def test_only_a_target_that_says_it_is_not_production_is_cleaned(dsns: Dsns, production: bool | None) -> None:
+    resolved = examples.resolved(examples.target(production=production), dsns=dsns)
     _tenant(dsns, TENANT.tenant_id)
     with pytest.raises(BadInput, match="production"):
         clean_run(resolved, PLAN)

@@ -1,0 +1,109 @@
+"""`soak compare` and `soak history`: what only several runs can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from soak_pipeline.analysis.changepoints import change_points
+from soak_pipeline.analysis.comparison import Change
+from soak_pipeline.criteria.run_comparison import ComparedMetric, compare_evidence
+from soak_pipeline.evidence.bundle import read_evidence
+from soak_pipeline.evidence.run_folder import RunFolder, run_folders
+from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, BadInput, EvidenceUnreadable
+from soak_pipeline.report.history import StoredRun, stored_run, write_history
+
+
+def compare_stored(reference: Path, candidate: Path, margin: float) -> int:
+    """Prints a candidate run against a reference run.
+
+    Args:
+        reference, candidate: paths of run folders of the same profile.
+        margin: relative difference that counts as none.
+
+    Returns:
+        1 when anything is worse, 2 when nothing could be compared, else 0.
+
+    Raises:
+        BadInput: the two runs are of different profiles, or the margin is none.
+        EvidenceUnreadable: a run has no readable plan or records.
+    """
+    if not 0.0 < margin < 1.0:
+        raise BadInput("margin", [f"{margin:g}; expected a share between 0 and 1, such as 0.05"])
+    before, after = (read_evidence(RunFolder.at(path)) for path in (reference, candidate))
+    if before.plan.profile != after.plan.profile:
+        raise BadInput(
+            "runs",
+            [
+                f"{before.plan.run_id} ({before.plan.profile.name}) and {after.plan.run_id} ({after.plan.profile.name})"
+                " had different loads; compare runs of one profile without different overrides"
+            ],
+        )
+    compared = compare_evidence(before, after, margin=margin)
+    print(f"reference {before.plan.run_id} {before.plan.release}, candidate {after.plan.run_id} {after.plan.release}")
+    for line in _comparison_lines(compared):
+        print(line)
+    changes = {entry.result.change for entry in compared}
+    if Change.WORSE in changes:
+        return EXIT_FAIL
+    return EXIT_INCONCLUSIVE if changes == {Change.UNKNOWN} else EXIT_PASS
+
+
+def _comparison_lines(compared: tuple[ComparedMetric, ...]) -> Iterator[str]:
+    yield f"{'tenant':<7} {'metric':<19} {'reference':>10} {'candidate':>10}  {'ratio':<20} change"
+    for entry in compared:
+        result = entry.result
+        known = result.ratio is not None and result.lower is not None and result.upper is not None
+        ratio = f"{result.ratio:.3f} ({result.lower:.3f}-{result.upper:.3f})" if known else "too few windows"
+        yield (
+            f"{entry.tenant:<7} {entry.metric:<19} {_number(entry.reference):>10} {_number(entry.candidate):>10}"
+            f"  {ratio:<20} {result.change.value}"
+        )
+
+
+def show_history(reports: Path) -> int:
+    """Prints every stored run and the change points of its kind, and writes the history page.
+
+    Returns:
+        0: history is no verdict.
+    """
+    runs = list(_stored_runs(reports))
+    for (profile, target), members in groupby(
+        sorted(runs, key=lambda run: (run.profile, run.target, run.run_id)), key=lambda run: (run.profile, run.target)
+    ):
+        kind = list(members)
+        print(f"{profile} on {target}")
+        for run in kind:
+            print(
+                f"  {run.run_id}  {run.verdict:<12}  slowest p95 {_number(run.slowest_ms_p95)} ms"
+                f"  p99 {_number(run.slowest_ms_p99)} ms  worst rise {_number(run.worst_ratio)}x  {run.release}"
+            )
+        for line in _change_lines(kind):
+            print(line)
+    print(write_history(reports))
+    return EXIT_PASS
+
+
+def _stored_runs(reports: Path) -> Iterator[StoredRun]:
+    """Runs with a readable verdict; the page names the others."""
+    for folder in run_folders(reports):
+        try:
+            yield stored_run(folder)
+        except EvidenceUnreadable:
+            continue
+
+
+def _change_lines(runs: list[StoredRun]) -> Iterator[str]:
+    for name in ("slowest_ms_p95", "slowest_ms_p99", "worst_ratio", "rss_bytes_slope_per_hour"):
+        measured = [(run, value) for run in runs if (value := getattr(run, name)) is not None]
+        for change in change_points([value for _, value in measured]):
+            first = measured[change.index][0]
+            yield (
+                f"  change of {name} at {first.run_id} {first.release}: {change.before:.4g} -> {change.after:.4g}"
+                f" (p {change.p_value:.3f})"
+            )
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
