@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `soak gate` starts in a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -251,7 +252,9 @@ def _assignments(pairs: tuple[str, ...]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Entry point of the `soak` command."""
+    """Entry point of the `soak` command; SIGTERM ends it as Ctrl-C does, tidily, also where a shell ignores SIGINT."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     sys.exit(_exit_code(lambda: app(standalone_mode=False)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -33,5 +34,14 @@ def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            return process.wait(STOP_TIMEOUT_S)
+            return _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    """Lets Dagster stop its processes; those that do not are killed with their group."""
+    process.send_signal(signal.SIGINT)
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
