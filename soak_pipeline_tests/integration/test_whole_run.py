@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 import pytest
 
+from soak_pipeline.commands.clean import clean_run
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.plan import make_plan, run_id_of
 from soak_pipeline.model.profile import PROFILES
@@ -172,6 +173,10 @@ def test_a_healthy_platform_passes_and_damage_turns_the_right_criterion(context:
     results = _judged(context)
     assert "chain_has_no_violations" in _failed(results)
     assert results["chain_has_no_violations"].likely_cause
+
+    assert clean_run(context.folder.path, context.environment, lambda question: True) == 0
+    with psycopg.connect(context.environment["ACP_USAGE_DSN"]) as usage:
+        assert usage.execute("SELECT count(*) FROM usage_records WHERE tenant_id = %s", [tenant]).fetchone() == (0,)
 
 
 def test_a_run_is_reported_and_judged_again_from_its_folder_alone(context: StageContext, tmp_path: Path) -> None:
