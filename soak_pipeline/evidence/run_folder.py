@@ -19,7 +19,7 @@ from soak_pipeline.model.plan import Plan, checked_run_id
 
 T = TypeVar("T")
 
-OUTPUT_TYPES_FOLDER = "outputs"
+OUTPUTS_FOLDER = "outputs"
 
 
 class RunFolder:
@@ -123,7 +123,7 @@ class RunFolder:
 
     def output_versions(self, stage: str) -> list[int]:
         """Versions of a stage's stored outputs, ascending; empty when it has none."""
-        folder = self.path / OUTPUT_TYPES_FOLDER
+        folder = self.path / OUTPUTS_FOLDER
         return sorted(int(path.stem.rsplit(".v", 1)[1]) for path in folder.glob(f"{stage}.v*.json"))
 
     def output_path(self, stage: str) -> Path:
@@ -131,7 +131,7 @@ class RunFolder:
         return self._output_path(stage, (self.output_versions(stage) or [1])[-1])
 
     def _output_path(self, stage: str, version: int) -> Path:
-        return self.path / OUTPUT_TYPES_FOLDER / f"{stage}.v{version:04d}.json"
+        return self.path / OUTPUTS_FOLDER / f"{stage}.v{version:04d}.json"
 
 
 def run_folders(reports: Path) -> Iterator[RunFolder]:
