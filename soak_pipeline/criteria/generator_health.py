@@ -7,7 +7,7 @@ because the platform answered slowly is not the generator's fault, and no excuse
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from soak_pipeline.criteria.wording import ms, share
 from soak_pipeline.model.stage_outputs import SessionReport
@@ -27,38 +27,57 @@ def generator_trouble(sessions: Iterable[SessionReport], thresholds: Thresholds)
 def lag_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
     """The event loop of every load worker was on time."""
     limit = thresholds.generator_loop_lag_ms_p99_max
-    subject = f"event loop, session {session.name}"
-    lags = [worker.loop_lag_ms_p99 for worker in session.workers]
-    known = [lag for lag in lags if lag is not None]
-    if not known or len(known) < len(lags):
-        return _unknown(subject, limit, "ms", f"a load worker of session {session.name} reported no loop lag")
-    worst = max(known)
-    return Finding(
-        subject=subject,
-        verdict=Verdict.PASS if worst <= limit else Verdict.INCONCLUSIVE,
-        observed=worst,
-        limit=limit,
-        unit="ms",
-        why=f"load generator's event loop was {ms(worst)} late at p99 in session {session.name}, limit {ms(limit)}",
+    return _worst_worker(
+        session,
+        "event loop",
+        "loop lag",
+        [worker.loop_lag_ms_p99 for worker in session.workers],
+        limit,
+        "ms",
+        lambda worst: (
+            f"load generator's event loop was {ms(worst)} late at p99 in session {session.name}, limit {ms(limit)}"
+        ),
     )
 
 
 def cpu_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
     """No load worker used up its core."""
     limit = thresholds.generator_cpu_share_max
-    subject = f"generator CPU, session {session.name}"
-    shares = [worker.cpu_share_max for worker in session.workers]
-    known = [value for value in shares if value is not None]
-    if not known or len(known) < len(shares):
-        return _unknown(subject, limit, "share", f"a load worker of session {session.name} reported no CPU share")
+    return _worst_worker(
+        session,
+        "generator CPU",
+        "CPU share",
+        [worker.cpu_share_max for worker in session.workers],
+        limit,
+        "share",
+        lambda worst: (
+            f"busiest load worker used {share(worst)} of its core in session {session.name}, limit {share(limit)}"
+        ),
+    )
+
+
+def _worst_worker(
+    session: SessionReport,
+    subject: str,
+    figure: str,
+    values: Sequence[float | None],
+    limit: float,
+    unit: str,
+    why: Callable[[float], str],
+) -> Finding:
+    """The worst of the workers' figures against a limit; not measured unless every worker reported its own."""
+    subject = f"{subject}, session {session.name}"
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return _unknown(subject, limit, unit, f"a load worker of session {session.name} reported no {figure}")
     worst = max(known)
     return Finding(
         subject=subject,
         verdict=Verdict.PASS if worst <= limit else Verdict.INCONCLUSIVE,
         observed=worst,
         limit=limit,
-        unit="share",
-        why=f"busiest load worker used {share(worst)} of its core in session {session.name}, limit {share(limit)}",
+        unit=unit,
+        why=why(worst),
     )
 
 
