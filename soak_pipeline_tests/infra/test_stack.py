@@ -195,6 +195,24 @@ def test_data_of_a_state_directory_that_is_gone_is_removed(tmp_path: Path, monke
     assert postgres.remove_abandoned() == []  # a server may still run there
 
 
+def test_data_of_another_account_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "SHARED_ROOT", tmp_path / "shared")
+    theirs = tmp_path / "theirs"
+    home = postgres._shared_home(theirs)
+    (home / "postgres").mkdir(parents=True)
+    (home / postgres.OWNER_FILE).write_text(str(theirs))
+    exists = Path.exists
+
+    def out_of_reach(path: Path) -> bool:
+        if path == theirs:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", out_of_reach)
+    assert postgres.remove_abandoned() == []
+    assert home.is_dir()
+
+
 def test_the_command_line_says_what_is_missing() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "infra.acp", "run", "gateway"], env={}, capture_output=True, text=True, check=False

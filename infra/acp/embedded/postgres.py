@@ -186,8 +186,13 @@ def remove_abandoned() -> list[Path]:
     for owner in SHARED_ROOT.glob(f"*/{OWNER_FILE}"):
         home = owner.parent
         server = EmbeddedPostgres(home, home / "postgres", Path(), 0, None)
-        pid = server.postmaster_pid()
-        if not Path(owner.read_text()).exists() and not (pid and Path(f"/proc/{pid}").exists()):
+        try:
+            pid = server.postmaster_pid()
+            abandoned = not Path(owner.read_text()).exists() and not (pid and Path(f"/proc/{pid}").exists())
+        except PermissionError:
+            # Another account's, which this one cannot look at and must not judge.
+            continue
+        if abandoned:
             shutil.rmtree(home, ignore_errors=True)
             removed.append(home)
     return removed
