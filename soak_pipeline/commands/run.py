@@ -24,21 +24,19 @@ from soak_pipeline.commands.embedded_stack import embedded_stack
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
 from soak_pipeline.model.plan import Plan, run_id_of
-from soak_pipeline.model.progress import Progress
+from soak_pipeline.model.progress import OPERATOR_MARK, Progress
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.report.table import print_verdict
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 from soak_pipeline.stages.provision import plan_of
-from soak_pipeline.stages.target_lock import hold_target, state_dir
+from soak_pipeline.stages.target_lock import dagster_home, hold_target
 from soak_pipeline.target.config import refuse_unless_load_allowed, resolve
 from soak_pipeline.target.preflight import require_reachable
 
 STOP_TIMEOUT_S = 90.0
 POLL_S = 0.5
 LOG_FILE = "run.log"
-OPERATOR_MARK = "soak: "
-"""Begins the lines of the run's log that the operator sees."""
 
 
 def run_soak(request: SoakRequest, reports: Path, environment: Mapping[str, str], console: Console) -> int:
@@ -95,7 +93,6 @@ def _pipeline(
     request: SoakRequest, plan: Plan, folder: RunFolder, environment: Mapping[str, str], log: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The pipeline's process, its request given on standard input, which stays open as the lifeline."""
-    dagster_home = Path(environment.get("DAGSTER_HOME") or state_dir(environment) / "dagster")
     job = f"{plan.profile.name}_soak"
     command = [sys.executable, "-m", "soak_pipeline.defs.launch", "--run-id", folder.run_id, "--job", job]
     process = subprocess.Popen(
@@ -103,7 +100,7 @@ def _pipeline(
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**environment, "DAGSTER_HOME": str(dagster_home.absolute()), "PYTHONUNBUFFERED": "1"},
+        env={**environment, "DAGSTER_HOME": str(dagster_home(environment)), "PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     )
     try:

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from soak_pipeline.commands.embedded_stack import PROJECT_ROOT, embedded_stack
-from soak_pipeline.stages.target_lock import state_dir
+from soak_pipeline.stages.target_lock import dagster_home
 
 STOP_TIMEOUT_S = 30.0
 
 
 def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
     """Serves the UI until it is interrupted; returns its exit code."""
-    home = Path(environment.get("DAGSTER_HOME") or state_dir(environment) / "dagster").absolute()
+    home = dagster_home(environment)
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
     if not settings.exists():

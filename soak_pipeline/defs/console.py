@@ -9,9 +9,8 @@ import sys
 import dagster as dg
 
 from soak_pipeline.defs.progress import PROGRESS_MARK
+from soak_pipeline.model.progress import OPERATOR_MARK
 from soak_pipeline.report.text import one_line
-
-OPERATOR_MARK = "soak: "
 
 
 @dg.logger(None, description="Operator's lines, marked; of Dagster's own events only warnings and errors.")

@@ -26,12 +26,12 @@ from dagster_shared.error import SerializableErrorInfo
 
 from soak_pipeline.defs.abandoned_runs import fail_abandoned_runs
 from soak_pipeline.defs.assets.report import PROMOTION_CHECK
-from soak_pipeline.defs.console import OPERATOR_MARK
 from soak_pipeline.defs.partitions import ensure_soak_run
 from soak_pipeline.defs.resources import REPORTS_DIR_VARIABLE, harness_from_environment
 from soak_pipeline.defs.run_config import run_config_of
 from soak_pipeline.model import errors
 from soak_pipeline.model.plan import checked_run_id
+from soak_pipeline.model.progress import OPERATOR_MARK
 from soak_pipeline.model.request import SoakRequest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]

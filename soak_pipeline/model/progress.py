@@ -6,6 +6,9 @@ import msgspec
 
 from soak_pipeline.model.traffic import Outcome
 
+OPERATOR_MARK = "soak: "
+"""Begins the lines of a run's log that are meant for the operator."""
+
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """A moment of a load session.

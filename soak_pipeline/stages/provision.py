@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 from soak_pipeline.model.plan import Plan, make_plan, plan_hash
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import ProvisionedRun
+from soak_pipeline.stages.clock import utc_now
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.target_lock import hold_target
 from soak_pipeline.target.config import load_target, refuse_unless_load_allowed, resolve
@@ -62,7 +62,7 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
         tenants=tenants,
         capabilities=capabilities,
         clock_skew_s=clock_skew_s,
-        provisioned_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        provisioned_at=utc_now(),
     )
 
 

@@ -25,6 +25,11 @@ def state_dir(environment: Mapping[str, str]) -> Path:
     return Path(base) / "soak-pipeline"
 
 
+def dagster_home(environment: Mapping[str, str]) -> Path:
+    """Where Dagster keeps its runs: `DAGSTER_HOME`, else a folder of the state directory."""
+    return Path(environment.get("DAGSTER_HOME") or state_dir(environment) / "dagster").absolute()
+
+
 def hold_target(target: str, run_id: str, environment: Mapping[str, str]) -> None:
     """Takes the lock of a target for this process; taking it again in the same process changes nothing.
 
