@@ -1,6 +1,6 @@
 """What a run that was started from a terminal prints: lines for the operator, and what went wrong for the log.
 
-Owns the mark by which `soak run` tells the one from the other. Never prints Dagster's dozens of debug lines per step.
+Marks the former, so that `soak run` tells them apart. Never prints Dagster's dozens of debug lines per step.
 """
 
 import logging
