@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class FanoutAgent:
 
     Attributes:
         part: which of the three parts its calls belong to.
+        calling: whether `keep_calling` makes another call.
         demand: of a call that begins now.
         calls: calls by part and demand; a call during which the demand changed counts as EITHER.
         served, denied: by part and demand, how many were executed and how many were refused by policy.
@@ -91,6 +92,7 @@ class FanoutAgent:
         self.account = Account(runtime, self._connection, tenant, password, number, refresh_place=0.5)
         self.part = 0
         self.demand = Demand.ALLOW
+        self.calling = True
         self.begun = 0
         self.unanswered = 0
         self.calls: dict[tuple[int, Demand], int] = {}
@@ -135,8 +137,8 @@ class FanoutAgent:
         self.unanswered += outcome in (Outcome.TIMEOUT, Outcome.TRANSPORT_ERROR)
 
     def keep_calling(self) -> None:
-        """Calls again and again, until the greenlet is killed."""
-        while True:
+        """Calls again and again, until `calling` is false; the last call ends as every other, with its record."""
+        while self.calling:
             self.call()
             gevent.sleep(PAUSE_S)
 
@@ -228,23 +230,29 @@ class Fanout:
             gevent.joinall([gevent.spawn(agent.call) for agent in self._agents], raise_error=True)
 
     def _revoke_and_regrant(self) -> None:
-        permissions = {agent.agent_id: self._operator.permission_id(agent.agent_id, TOOL) for agent in self._revoked}
+        permissions = {agent: self._operator.permission_id(agent.agent_id, TOOL) for agent in self._revoked}
         for agent in self._agents:
             agent.part = 1
         callers = [gevent.spawn(agent.keep_calling) for agent in self._agents]
         try:
-            for agent in self._revoked:
-                agent.demand = Demand.EITHER
-                self._operator.revoke(agent.agent_id, permissions[agent.agent_id])
-                agent.demand = Demand.DENY
-            self._wait_for_calls(callers, part=1)
-        finally:
-            # Whatever happened: the permissions that provisioning gave are given back.
-            self._regrant()
-        try:
+            try:
+                self._revoke(permissions)
+                self._wait_for_calls(callers, part=1)
+            finally:
+                # Whatever happened: the permissions that provisioning gave are given back.
+                self._regrant()
             self._wait_for_calls(callers, part=2)
         finally:
-            gevent.killall(callers)
+            # A call that is under way ends before the result is written: each begun call has its record.
+            for agent in self._agents:
+                agent.calling = False
+            gevent.joinall(callers)
+
+    def _revoke(self, permissions: Mapping[FanoutAgent, str]) -> None:
+        for agent, permission_id in permissions.items():
+            agent.demand = Demand.EITHER
+            self._operator.revoke(agent.agent_id, permission_id)
+            agent.demand = Demand.DENY
 
     def _regrant(self) -> None:
         for agent in self._agents:
