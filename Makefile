@@ -1,6 +1,8 @@
 # `make soak` and `make test` need only Python >= 3.11 (with venv) and make.
 PYTHON ?= python3
 PROFILE ?= smoke
+# Test processes; a test file stays whole in one of them.
+TEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -21,7 +23,7 @@ soak: $(VENV)/installed  ## Run a soak on the embedded stack: PROFILE=smoke|pull
 	@$(BIN)/soak run --profile $(PROFILE)
 
 test: $(VENV)/installed  ## Run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 slow: $(VENV)/installed  ## Calibrate the statistics by simulation (several minutes)
 	@$(BIN)/python -m pytest -m slow --timeout 3600
