@@ -82,10 +82,10 @@ def environment() -> Iterator[dict[str, str]]:
         variables |= {
             "ACP_STATE_DIR": state,
             "ACP_OUTBOX_GRACE_S": "1",
-            "ACP_GATEWAY_PORT": "29000",
-            "ACP_POSTGRES_PORT": "29433",
-            "ACP_REDIS_PORT": "29380",
-            "ACP_METRICS_FIRST_PORT": "29100",
+            "ACP_GATEWAY_PORT": "26000",
+            "ACP_POSTGRES_PORT": "26433",
+            "ACP_REDIS_PORT": "26380",
+            "ACP_METRICS_FIRST_PORT": "26100",
         }
         try:
             _acp(variables, "up", "--fresh")
