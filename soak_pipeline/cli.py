@@ -106,6 +106,21 @@ def stack(action: str, options: tuple[str, ...]) -> int:
 
 
 @app.command()
+@click.argument("run", default="")
+@_reports
+def watch(run: str, reports: Path) -> int:
+    """Show a run that goes on elsewhere until its verdict, and exit as it does.
+
+    RUN is a run id, or the path of a run folder; the newest run by default. Ctrl-C ends only the showing.
+    """
+    from rich.console import Console
+
+    from soak_pipeline.commands.watch import watch_run
+
+    return watch_run(_folder_path(run, reports) if run else None, reports, os.environ, Console())
+
+
+@app.command()
 @_run
 @_set
 @_reports

@@ -19,12 +19,12 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from soak_pipeline.commands.display import display
+from soak_pipeline.commands.display import display, progress_of
 from soak_pipeline.commands.embedded_stack import embedded_stack
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
 from soak_pipeline.model.plan import Plan, run_id_of
-from soak_pipeline.model.progress import OPERATOR_MARK, Progress
+from soak_pipeline.model.progress import OPERATOR_MARK
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.report.table import print_verdict
@@ -76,7 +76,7 @@ def _follow(
         with display(console, f"soak {plan.profile.name} {folder.run_id}") as show:
             while process.poll() is None:
                 try:
-                    show(next(lines), _progress(folder))
+                    show(next(lines), progress_of(folder))
                     time.sleep(POLL_S)
                 except KeyboardInterrupt:
                     if cancelled:
@@ -125,15 +125,6 @@ def _log_lines(path: Path) -> Iterator[list[str]]:
         while True:
             *lines, rest = (rest + file.read()).split("\n")
             yield [line.removeprefix(OPERATOR_MARK) for line in lines if line.startswith(OPERATOR_MARK)]
-
-
-def _progress(folder: RunFolder) -> Progress | None:
-    """The live figures of the present load session; None between sessions."""
-    try:
-        progress = read_json(folder.control_dir / "progress.json", Progress)
-    except EvidenceUnreadable:
-        return None
-    return None if progress.phase == "ended" else progress
 
 
 def _finish(folder: RunFolder, reports: Path, *, cancelled: bool) -> int:

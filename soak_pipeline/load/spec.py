@@ -13,6 +13,9 @@ from soak_pipeline.evidence.run_folder import read_json, write_json
 from soak_pipeline.model.plan import LoadSession, Plan
 from soak_pipeline.model.stage_outputs import ProvisionedRun
 
+PROGRESS_FILE = "progress.json"
+"""Name of the live figures among the control files."""
+
 
 class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One load session, complete.
@@ -55,7 +58,7 @@ class ControlFiles:
 
     def __init__(self, run_dir: Path, session: str) -> None:
         self.directory = run_dir / "control"
-        self.progress = self.directory / "progress.json"
+        self.progress = self.directory / PROGRESS_FILE
         self.spec = self.directory / f"spec-{session}.json"
         self.lease = self.directory / f"lease-{session}"
         self.report = self.directory / f"session-{session}.json"

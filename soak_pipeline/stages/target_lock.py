@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+import psutil
+
 from soak_pipeline.model.errors import AlreadyRunning
 
+_HOLDER = re.compile(r"run (?P<run_id>\S+), process (?P<pid>\d+)")
 _held: dict[Path, TextIO] = {}
 
 
@@ -55,6 +59,19 @@ def hold_target(target: str, run_id: str, environment: Mapping[str, str]) -> Non
     file.write(f"run {run_id}, process {os.getpid()}")
     file.flush()
     _held[path] = file
+
+
+def is_held_by(target: str, run_id: str, environment: Mapping[str, str]) -> bool:
+    """Whether a living process holds a target for a run.
+
+    Reads what the holder wrote and never touches the lock: a look must not keep a run from starting.
+    """
+    try:
+        text = (state_dir(environment) / "locks" / f"{target}.lock").read_text()
+    except OSError:
+        return False
+    holder = _HOLDER.fullmatch(text)
+    return holder is not None and holder["run_id"] == run_id and psutil.pid_exists(int(holder["pid"]))
 
 
 def release_target(target: str, environment: Mapping[str, str]) -> None:
