@@ -76,14 +76,15 @@ def _stage_missing(evidence: RunEvidence, stage: str) -> Diagnosis:
         if cheap
         else "See the run's log for why it ended there, and start a new run."
     )
-    return f"Stage {stage} did not finish: {reason}", how
+    return Diagnosis("stage_missing", f"Stage {stage} did not finish: {reason}", how)
 
 
 def _not_measured(name: str, evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     lacking = [] if evidence.provision is None else [c for c in evidence.provision.capabilities if not c.available]
     named = [entry for entry in lacking if any(entry.name in finding.why for finding in findings)]
     if named:
-        return (
+        return Diagnosis(
+            "capability_missing",
             f"The target does not offer {named[0].name}: {named[0].reason}",
             f"Give the target file access to {named[0].name}, and start a new run.",
         )
@@ -91,7 +92,8 @@ def _not_measured(name: str, evidence: RunEvidence, findings: Sequence[Finding])
     diagnosis = rule(evidence, findings) if rule else None
     if diagnosis is not None:
         return diagnosis
-    return (
+    return Diagnosis(
+        "not_measured",
         f"Not everything could be measured: {findings[0].why}.",
         "Remove the reason given in each finding, then run again; where only platform_evidence lacks, materialise it "
         "again.",
@@ -99,4 +101,5 @@ def _not_measured(name: str, evidence: RunEvidence, findings: Sequence[Finding])
 
 
 def _unknown(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
-    return f"Unknown; it shows in {listed(finding.subject for finding in findings)}.", "See the evidence files."
+    shows_in = listed(finding.subject for finding in findings)
+    return Diagnosis("unknown", f"Unknown; it shows in {shows_in}.", "See the evidence files.")

@@ -90,6 +90,7 @@ def judged_safely(criterion: Criterion, evidence: RunEvidence) -> CriterionResul
             name=criterion.name,
             verdict=Verdict.INCONCLUSIVE,
             why=f"{criterion.name} could not be judged: {type(error).__name__}: {error}",
+            cause="criterion_crashed",
             likely_cause="The evidence is damaged, or the criterion itself has a defect.",
             fix="Read the reason; materialise what is damaged again, or report the defect with the run folder.",
         )

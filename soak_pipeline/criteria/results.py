@@ -43,7 +43,7 @@ def conclude(
         key=lambda finding: (_ORDER[finding.verdict], -gravity(finding), finding.unit != unit, -closeness(finding)),
     )
     decisive, verdict = ordered[0], worst(finding.verdict for finding in findings)
-    cause, fix = diagnose(name, evidence, ordered) if verdict is not Verdict.PASS else (None, None)
+    diagnosis = diagnose(name, evidence, ordered) if verdict is not Verdict.PASS else None
     return CriterionResult(
         name=name,
         verdict=verdict,
@@ -54,8 +54,9 @@ def conclude(
         why=passed if verdict is Verdict.PASS else _sentence(ordered),
         findings=tuple(ordered),
         evidence=tuple(files),
-        likely_cause=cause,
-        fix=fix,
+        cause=None if diagnosis is None else diagnosis.cause,
+        likely_cause=None if diagnosis is None else diagnosis.likely_cause,
+        fix=None if diagnosis is None else diagnosis.fix,
     )
 
 
@@ -85,9 +86,9 @@ def closeness(finding: Finding) -> float:
 
 
 def _undecided(evidence: RunEvidence, name: str, why: str, files: Sequence[str]) -> CriterionResult:
-    cause, fix = diagnose(name, evidence, [unmeasured("run", why)])
+    diagnosis = diagnose(name, evidence, [unmeasured("run", why)])
     return CriterionResult(
-        name=name, verdict=Verdict.INCONCLUSIVE, why=why, evidence=tuple(files), likely_cause=cause, fix=fix
+        name=name, verdict=Verdict.INCONCLUSIVE, why=why, evidence=tuple(files), **diagnosis._asdict()
     )
 
 

@@ -74,7 +74,8 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
         why: one sentence for a person.
         findings: one per subject, worst first.
         evidence: files of the run folder, relative to it, that show it.
-        likely_cause, fix: from evidence, when the verdict is not PASS.
+        cause: name of the likely cause, such as `chain_forked`, when the verdict is not PASS; stable, for programs.
+        likely_cause, fix: the same for a person, with figures from the evidence.
     """
 
     name: str
@@ -87,6 +88,7 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float | None, float | None] | None = None
     findings: tuple[Finding, ...] = ()
     evidence: tuple[str, ...] = ()
+    cause: str | None = None
     likely_cause: str | None = None
     fix: str | None = None
 

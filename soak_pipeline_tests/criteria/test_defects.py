@@ -113,6 +113,7 @@ def test_a_defect_turns_its_criterion_and_no_other(tmp_path: Path, defect: str) 
     assert judgement.verdict is verdict
     for result in judgement.criteria:
         if result.name in expected:
+            assert result.cause not in (None, "unknown")
             assert result.likely_cause
             assert result.fix
             assert result.findings or verdict is Verdict.INCONCLUSIVE

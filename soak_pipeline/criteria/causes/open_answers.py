@@ -17,29 +17,42 @@ def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
     """A condition of a valid load that does not hold; None when none is known."""
     subjects = " ".join(finding.subject for finding in findings)
     causes = (
-        ("load workers", "A load worker died.", "See the log of the load supervisor; run again."),
-        ("stage ", "The run was stopped or cut short.", "See the run's log for why, and start a new run."),
+        ("load workers", "load_worker_lost", "A load worker died.", "See the log of the load supervisor; run again."),
+        ("stage ", "run_cut_short", "The run was stopped or cut short.", "See its log for why, and start a new run."),
         (
             "event loop",
+            "generator_starved",
             "The load generator had too little CPU to be on time.",
             "Give it more load workers or another host, or take other work off this one; run again.",
         ),
         (
             "generator CPU",
+            "generator_overloaded",
             "A load worker used up its core.",
             "Use more load workers, or fewer users per worker; run again.",
         ),
-        ("host steal", "The host's CPU was taken by other guests.", "Run on a quieter or dedicated host."),
-        ("clock", "The platform's clock is off.", "Synchronise it (NTP), and run again."),
+        (
+            "host steal",
+            "host_stolen",
+            "The host's CPU was taken by other guests.",
+            "Run on a quieter or dedicated host.",
+        ),
+        ("clock", "clock_off", "The platform's clock is off.", "Synchronise it (NTP), and run again."),
         (
             "rate of tenant",
+            "load_not_sent",
             "Users waited for slow answers and could not send what was due, or the generator fell behind.",
             "If a latency criterion fails as well, mend that first; else give the generator more workers.",
         ),
-        ("telemetry", "The sampler could not reach the platform for a while.", "Check the metrics pages; run again."),
-        ("records", "Request records are missing on disk.", "Check for a full disk; run again."),
+        (
+            "telemetry",
+            "telemetry_gap",
+            "The sampler could not reach the platform for a while.",
+            "Check the metrics pages; run again.",
+        ),
+        ("records", "records_lost", "Request records are missing on disk.", "Check for a full disk; run again."),
     )
-    return next(((cause, fix) for key, cause, fix in causes if key in subjects), None)
+    return next((Diagnosis(cause, words, fix) for key, cause, words, fix in causes if key in subjects), None)
 
 
 def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
@@ -49,11 +62,13 @@ def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
     pressure = next((finding for finding in findings if finding.subject.endswith("pressure")), None)
     if pressure is not None:
         achieved = "none" if pressure.observed is None else share(pressure.observed)
-        return (
+        return Diagnosis(
+            "noisy_tenant_never_pressed",
             f"Tenant {NOISY_TENANT} did not press: {achieved} of the planned rise was answered.",
             f"Check tenant {NOISY_TENANT}'s limits and the load generator's capacity; run again.",
         )
-    return (
+    return Diagnosis(
+        "windows_vary",
         "The windows vary too much, or hold too few calls, for the interval to be on one side of the limit.",
         "Raise the cap of pairs or the quiet tenants' rate in the profile, or remove what disturbs the host; run "
         "again.",
@@ -64,7 +79,8 @@ def few_samples(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
     """An unfit generator, or an interval that straddles the limit."""
     if unfit := _unfit_generator(evidence, (evidence.soak,)):
         return unfit
-    return (
+    return Diagnosis(
+        "too_few_samples",
         "There were too few executed calls, or p95 is too near its limit, for the interval to be on one side.",
         "Run longer or with more users; where the generator or the server's histogram is named, mend that first.",
     )
@@ -75,7 +91,8 @@ def _unfit_generator(evidence: RunEvidence, stages: Iterable[PhaseEvidence | Non
     trouble = generator_trouble(sessions, evidence.thresholds)
     if not trouble:
         return None
-    return (
+    return Diagnosis(
+        "generator_unfit",
         f"The load generator was not fit to measure: {trouble}.",
         "Give it more load workers or another host, or take other work off this one; run again.",
     )
@@ -85,7 +102,8 @@ def growth_open(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
     """Growth that can neither be shown nor excluded; None when a series is missing."""
     if not all("points" in finding.figures for finding in findings):
         return None
-    return (
+    return Diagnosis(
+        "growth_open",
         "The soak was too short, or the series wanders too much, to exclude growth beyond the headroom.",
         "Run longer; slope_per_hour_detectable in the figures says which growth this run could have seen.",
     )

@@ -13,34 +13,39 @@ from soak_pipeline.model.verdict import Finding
 def chain(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Violations of the audit chain."""
     if total(findings, "forks"):
-        return (
+        return Diagnosis(
+            "chain_forked",
             f"{count(total(findings, 'forks'), 'fork')}: two writers held the chain of one tenant at once, so its "
             "lock was skipped, expired before the write ended, or was released by another owner.",
             "Check the chain lock in Redis (acp:audit_chain_lock:{tenant_id}): SET NX with an owner token, a time to "
             "live longer than the slowest write, and release only by its owner.",
         )
     if total(findings, "tampered_rows"):
-        return (
+        return Diagnosis(
+            "row_changed",
             f"{count(total(findings, 'tampered_rows'), 'row')} changed after being written, or hashed from other "
             "values than were stored.",
             "Compare the sampled rows with their hashes; check that audit_logs refuses UPDATE and DELETE, and that "
             "writer and verifier hash the same timestamp and metadata.",
         )
     if total(findings, "acknowledged_missing"):
-        return (
+        return Diagnosis(
+            "acknowledged_call_lost",
             f"{count(total(findings, 'acknowledged_missing'), 'acknowledged call')} left no audit row: events were "
             "lost between the gateway and the audit worker, or rows were deleted.",
             "Check that the gateway answers only after its event is in the stream, that the stream is not trimmed "
             "behind its consumer, and that audit_logs refuses DELETE.",
         )
     if total(findings, "gaps"):
-        return (
+        return Diagnosis(
+            "row_missing",
             f"{count(total(findings, 'gaps'), 'row')} do not follow the row before them: a row between was deleted, "
             "or was written outside the lock.",
             "Look for missing chain_sequence numbers around the samples, and for writers that bypass the audit worker.",
         )
     if total(findings, "duplicate_requests"):
-        return (
+        return Diagnosis(
+            "event_written_twice",
             "Events were written twice: redelivered after a worker restart, without a check for the request id.",
             "Make the audit writer idempotent by request id (unique index and ON CONFLICT DO NOTHING).",
         )
@@ -52,11 +57,13 @@ def chain(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         and checked < rows
     ]
     if short:
-        return (
+        return Diagnosis(
+            "verification_cut_short",
             "The platform's verification stops before the end of the chain, so its answer says nothing about the rest.",
             "Lift the row limit of /audit/logs/verify, or verify incrementally from a checkpoint.",
         )
-    return (
+    return Diagnosis(
+        "verifications_disagree",
         "The platform's answer and the rows contradict each other.",
         "Run `acp verify-chain` for the tenant and compare its violations with the samples in chain_verify.json.",
     )
@@ -72,25 +79,29 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     queues = (None if platform is None else platform.dead_letters) or {}
     dead = {queue: number for queue, number in queues.items() if number}
     if pending or (drain is not None and drain.drained is False):
-        return (
+        return Diagnosis(
+            "usage_worker_slow",
             f"The usage worker is slower than the load or stopped: {count(pending, 'row')} of pending_usage_events "
             f"left {took} after the load.",
             "Check that the usage worker runs, its batch size and poll interval against the rate of billable calls; "
             "then materialise platform_evidence again and see whether it converges, and how long it took.",
         )
     if total(findings, "billed_twice"):
-        return (
+        return Diagnosis(
+            "usage_billed_twice",
             "A usage event was delivered twice and recorded twice.",
             "Make usage_records.audit_id unique and insert with ON CONFLICT DO NOTHING.",
         )
     if dead or failed:
         where = listed(f"{count(number)} in {queue}" for queue, number in dead.items()) if dead else "the outbox"
-        return (
+        return Diagnosis(
+            "events_given_up",
             f"Events were given up after their retries ({where}).",
             "Read the stored error of the dead letters, mend its cause, and replay them.",
         )
     if gaps or phantom:
-        return (
+        return Diagnosis(
+            "usage_lost",
             f"The outbox was not drained when audit and usage were compared, or events were dropped on the way "
             f"({count(gaps)} audit rows without usage, {count(phantom)} usage rows without audit, {took} after the "
             "load).",
@@ -98,7 +109,8 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
             "by how much; if it stays, usage events are lost, and audit row and outbox row are not written in one "
             "transaction.",
         )
-    return (
+    return Diagnosis(
+        "usage_drain_slow",
         f"The usage worker drains too slowly: the pipelines were empty only {took} after the load.",
         "Raise the usage worker's batch size or number, or allow more time with drain_s_max.",
     )
@@ -108,13 +120,15 @@ def timelines(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Timelines that are stuck or were closed by the backfill."""
     stuck, recovered = total(findings, "in_progress"), total(findings, "recovered_backfill")
     if recovered:
-        return (
+        return Diagnosis(
+            "gateway_crashed",
             f"A gateway worker crashed or was killed in the middle of {count(recovered + stuck, 'call')}, whose "
             "timelines the backfill closed later.",
             "Look for restarts of gateway processes in the telemetry and in their logs, and for the memory limit that "
             "kills them.",
         )
-    return (
+    return Diagnosis(
+        "timeline_never_closed",
         f"{count(stuck, 'timeline')} never got their end event, and no backfill closed them: the backfill is not "
         "running, or its grace period is longer than the wait after the load.",
         "Check that the flight-recorder worker and its backfill run, and the gateway's log for calls that never ended.",
@@ -125,18 +139,25 @@ def roots(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Roots that are missing, stale or wrong."""
     words = " ".join(finding.why for finding in findings)
     if "is missing" in words:
-        return "The root sealer skips a tenant or does not run.", "Check the sealer's log for the tenants named."
+        return Diagnosis(
+            "root_missing",
+            "The root sealer skips a tenant or does not run.",
+            "Check the sealer's log for the tenants named.",
+        )
     if "signature" in words:
-        return (
+        return Diagnosis(
+            "root_signature_wrong",
             "The root was signed with another key than the published one, or changed after being signed.",
             "Compare signing_key_fingerprint with the published key, and check for a key rotation during the run.",
         )
     if "another hash" in words:
-        return (
+        return Diagnosis(
+            "root_hash_wrong",
             "The sealer builds its tree from other rows, or in another order, than are stored.",
             "Recompute the day's tree from the rows in chain order and compare leaf by leaf.",
         )
-    return (
+    return Diagnosis(
+        "root_stale",
         "The sealer stopped before the last rows, or seals less often than it should.",
         "Check the sealer's interval and its last success, then materialise platform_evidence again.",
     )

@@ -20,24 +20,28 @@ def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
     latency = max((finding.observed or 0.0 for finding in findings), default=0.0)
     unanswered = total(findings, "unanswered")
     if unanswered:
-        return (
+        return Diagnosis(
+            "calls_hang",
             f"{count(unanswered, 'call')} got no answer within the timeout: calls hang behind an exhausted pool or "
             "lock.",
             "Look at pool waiters and gateway slots at that time, and at slow statements of the databases.",
         )
     if service and latency > 1.5 * service:
-        return (
+        return Diagnosis(
+            "platform_stalls",
             f"The platform stalls now and then: from the intended start p95 is {ms(latency)}, from the actual start "
             f"{ms(service)}; calls wait behind others.",
             "Look for pauses (garbage collection, checkpoints, locks) at the times of the worst window.",
         )
     if len(tenants) < len(evidence.plan.tenants):
-        return (
+        return Diagnosis(
+            "tenant_held_back",
             f"Only {listed(tenants)} {'is' if len(tenants) == 1 else 'are'} slow: that tenant's limit, its data or its "
             "share of the gateway's slots holds it back.",
             "Compare rate-limit and queue figures of that tenant with the others, and slow queries on its rows.",
         )
-    return (
+    return Diagnosis(
+        "gateway_saturated",
         "The gateway is saturated: every tenant is slow.",
         "Look at the gateway's CPU and slots, and at pool waiters; add gateway workers or lower the load.",
     )
@@ -46,13 +50,15 @@ def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
 def unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Quiet tenants that suffer in the burst."""
     if all(finding.unit == "share" for finding in findings):
-        return (
+        return Diagnosis(
+            "limit_shared",
             f"Quiet tenants are refused or fail while tenant {NOISY_TENANT} presses: a limit that is shared by all "
             "tenants, or a pool that the noisy one exhausts.",
             "Check for global rate limits and shared pools; give each tenant its own bucket and its own share of "
             "slots.",
         )
-    return (
+    return Diagnosis(
+        "sharing_unfair",
         f"Tenant {NOISY_TENANT} takes more than its share: gateway slots or database connections are handed out first "
         f"come, first served, or tenant {NOISY_TENANT}'s rate limit is above what the platform can isolate.",
         f"Limit the gateway's concurrency per tenant (fair sharing), or lower tenant {NOISY_TENANT}'s rpm_limit; then "
@@ -64,7 +70,8 @@ def leaks(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """A resource that grows, or a process that restarted."""
     restarted = [finding for finding in findings if finding.unit == "restarts"]
     if len(restarted) == len(findings):
-        return (
+        return Diagnosis(
+            "process_restarted",
             f"{listed(finding.subject.removesuffix(' restarts') for finding in restarted)} crashed or was restarted.",
             "Look for its exit in the process log and for the kernel's out-of-memory messages, then run again.",
         )
@@ -80,41 +87,59 @@ def leaks(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         "retries_per_request": "Find the call that is retried, and why it fails the first time more and more often.",
     }
     queues = "Its consumer is slower than the load: compare arrival and service rate, and give it more workers."
-    return f"{owner} keeps what it should give back: {series} grows all along the soak.", fixes.get(series, queues)
+    return Diagnosis(
+        f"{series}_grows",
+        f"{owner} keeps what it should give back: {series} grows all along the soak.",
+        fixes.get(series, queues),
+    )
 
 
 def wrong_decisions(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Wrong decisions, or too many errors."""
     if total(findings, "wrongly_allowed"):
-        return (
+        return Diagnosis(
+            "attack_allowed",
             "A call that policy must deny was executed: a rule is missing, a cache answered for another caller, or the "
             "policy engine fails open.",
             "Replay the operation named, with the request id in errors.log, against the policy; check what happens "
             "when the policy engine does not answer. Do not promote.",
         )
     if total(findings, "wrongly_denied"):
-        return (
+        return Diagnosis(
+            "call_denied",
             "Legitimate calls were refused: an agent was quarantined, a permission was lost, or tokens ended early.",
             "Look up the reason of the denial in the audit row of the request named in errors.log.",
         )
     if total(findings, "client_error"):
-        return (
+        return Diagnosis(
+            "call_called_malformed",
             "The platform calls well-formed requests malformed, or an endpoint is gone.",
             "Compare status and body of the sample in errors.log with the interface; check the target's dialect.",
         )
-    kinds = {outcome: total(findings, outcome) for outcome in ("server_error", "timeout", "throttled", "malformed")}
+    outcomes = ("server_error", "timeout", "transport_error", "throttled", "malformed")
+    kinds = {outcome: total(findings, outcome) for outcome in outcomes}
     most = max(kinds, key=lambda outcome: kinds[outcome])
     causes = {
-        "server_error": (
+        "server_error": Diagnosis(
+            "server_errors",
             "Part of the platform fails under load.",
             "Look up the samples of errors.log in the gateway's log.",
         ),
-        "timeout": ("Calls hang.", "Look at pool waiters and locks at the times that errors.log gives."),
-        "throttled": (
+        "timeout": Diagnosis(
+            "calls_hang", "Calls hang.", "Look at pool waiters and locks at the times that errors.log gives."
+        ),
+        "transport_error": Diagnosis(
+            "connections_break",
+            "Connections end before the answer is whole.",
+            "Look for restarts of gateway processes, and for answers that are shorter than their Content-Length.",
+        ),
+        "throttled": Diagnosis(
+            "limit_too_low",
             "A rate limit is lower than the planned load, or is shared between tenants.",
             "Check rpm_limit and requests_per_second of the tenant, and limits that are not per tenant.",
         ),
-        "malformed": (
+        "malformed": Diagnosis(
+            "bodies_broken",
             "Answers are cut short or rewritten on the way.",
             "Fetch the sample of errors.log again by hand; look for redaction that keeps the old Content-Length.",
         ),
