@@ -26,7 +26,7 @@ from soak_pipeline.analysis.percentiles import (
     percentile_estimate,
     percentile_estimates,
 )
-from soak_pipeline.analysis.proportions import wilson_interval
+from soak_pipeline.analysis.proportions import Agreement, wilson_interval
 from soak_pipeline.criteria.generator_health import generator_trouble
 from soak_pipeline.criteria.latency_samples import LatencyGroup, latency_groups
 from soak_pipeline.criteria.latency_tables import (
@@ -43,6 +43,7 @@ from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.criteria.wording import count, ms, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import ServerCrossCheck
+from soak_pipeline.model.stage_outputs import HistogramSource
 from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 
@@ -176,30 +177,49 @@ def _server_finding(evidence: RunEvidence, client: Finding, server: ServerCrossC
         "server_share_within": server.server_share,
         "client_share_within": server.client_share,
         "agreement": server.agreement,
+        "source": server.source.value,
     }
     if server.server_share is None or server.client_share is None or not server.server_requests:
         why = f"{client.subject}: the gateway's histogram was not compared: {server.reason or 'it was not read'}"
         return Finding(subject=subject, verdict=Verdict.PASS, unit="share", why=why, figures=figures)
-    counted = (
-        f"{client.subject}: the gateway counts {share(server.server_share)} within {ms(server.within_ms)}, "
-        f"we count {share(server.client_share)} of service times"
-    )
     within = round(server.server_share * server.server_requests)
     bound = wilson_interval(within, server.server_requests, confidence=CONFIDENCE)
     same_limit = server.within_ms == evidence.thresholds.gateway_latency_ms_p95_max
     contradicts = same_limit and client.verdict is Verdict.PASS and bound.upper < JUDGED_SHARE
-    if contradicts:
-        why = f"{counted}; the server alone breaks the limit, so one of the two measurements is wrong"
-    elif server.agreement == "disagree":
-        why = f"{counted}; they differ by more than sampling error, without changing the answer"
-    else:
-        why = counted
     return Finding(
         subject=subject,
         verdict=Verdict.INCONCLUSIVE if contradicts else Verdict.PASS,
         observed=server.server_share,
         unit="share",
         interval=(bound.lower, bound.upper),
-        why=why,
+        why=f"{client.subject}: {_both_counts(server)}{_difference(server, contradicts)}",
         figures=figures,
+    )
+
+
+def _both_counts(server: ServerCrossCheck) -> str:
+    through = "Prometheus" if server.source is HistogramSource.PROMETHEUS else "its metrics pages"
+    instead = f" ({server.reason})" if server.reason else ""
+    return (
+        f"the gateway counts {share(server.server_share or 0.0)} of {count(server.server_requests or 0, 'request')} "
+        f"within {ms(server.within_ms)} from the request read to the answer written, through {through}{instead}; we "
+        f"count {share(server.client_share or 0.0)} of {count(server.client_requests)} from the request sent to the "
+        "answer read"
+    )
+
+
+def _difference(server: ServerCrossCheck, contradicts: bool) -> str:
+    if contradicts:
+        return "; the server alone breaks the limit, so one of the two measurements is wrong"
+    if server.agreement != Agreement.DISAGREE.value:
+        return ""
+    difference = (server.server_share or 0.0) - (server.client_share or 0.0)
+    where = (
+        "the time is lost outside the gateway: on the network, before the gateway reads, or in the generator"
+        if difference > 0.0
+        else "the gateway counts time or requests that its clients do not see"
+    )
+    return (
+        f"; they differ by {share(abs(difference))}, which is more than sampling error, without changing the answer: "
+        f"{where}"
     )

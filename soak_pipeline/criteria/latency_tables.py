@@ -16,6 +16,7 @@ from soak_pipeline.analysis.proportions import shares_agree
 from soak_pipeline.criteria.latency_samples import LatencyGroup, latency_groups
 from soak_pipeline.criteria.windows import fairness_windows, judged_seconds, looks_taken, soak_stretch_s
 from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.evidence.requests import Mask, RequestTable
 from soak_pipeline.model.documents import (
     LatencyDocument,
     LatencyRow,
@@ -24,13 +25,16 @@ from soak_pipeline.model.documents import (
     Percentiles,
     ServerCrossCheck,
 )
-from soak_pipeline.model.traffic import Kind, Phase
+from soak_pipeline.model.traffic import Kind, Operation, Phase
 
 JUDGED_KIND = Kind.ALLOWED
 JUDGED_SHARE = 0.95
 CONFIDENCE = 0.95
 WINDOW_S = 300.0
 AGREEMENT_MARGIN = 0.01
+"""Difference of two shares that counts as none; beyond it, the sampling error decides."""
+
+_WITHOUT_TENANT = (Operation.MISC_BAD_TOKEN, Operation.MISC_NO_TOKEN, Operation.MISC_HEALTH, Operation.LOGIN)
 
 
 def latency_document(evidence: RunEvidence) -> LatencyDocument:
@@ -98,41 +102,47 @@ def as_percentile(estimate: PercentileEstimate) -> Percentile:
 
 
 def server_cross_checks(evidence: RunEvidence) -> tuple[ServerCrossCheck, ...]:
-    """The gateway's histogram beside our service times, per tenant; both over all answered kinds of the soak."""
+    """The gateway's histogram beside our service times, per tenant; both over all answered kinds of the soak.
+
+    The server's time is from the request read to the answer written, so the client's nearest figure is the service
+    time. Calls that carry no valid token are no tenant's to the server, and are left out here as well.
+    """
     if evidence.platform_evidence is None:
         return ()
     requests = evidence.requests
-    in_soak = requests.where(phase=Phase.SOAK) & (requests.columns["status"] > 0) if len(requests) else None
+    counted = requests.take(_known_to_the_server(requests)) if len(requests) else None
     checks = []
     for server in evidence.platform_evidence.server_latency:
         within_ms = server.slo_s * 1_000.0
-        service_ms = (
-            requests.take(in_soak & requests.where(tenant=server.tenant)).service_ms
-            if in_soak is not None
-            else np.empty(0)
-        )
+        service_ms = np.empty(0) if counted is None else counted.take(counted.where(tenant=server.tenant)).service_ms
         client_within, client_total = int((service_ms <= within_ms).sum()), len(service_ms)
-        readable = bool(server.requests) and server.within_slo is not None and client_total > 0
-        agreement = None
-        if server.requests and server.within_slo is not None and client_total:
-            agreement, _ = shares_agree(
-                client_within, client_total, server.within_slo, server.requests, margin=AGREEMENT_MARGIN
-            )
+        server_share = agreement = None
+        if server.requests and server.within_slo is not None:
+            server_share = server.within_slo / server.requests
+            if client_total:
+                agreement, _ = shares_agree(
+                    client_within, client_total, server.within_slo, server.requests, margin=AGREEMENT_MARGIN
+                )
         checks.append(
             ServerCrossCheck(
                 tenant=server.tenant,
                 within_ms=within_ms,
                 server_requests=server.requests,
                 client_requests=client_total,
-                server_share=server.within_slo / server.requests
-                if server.requests and server.within_slo is not None
-                else None,
+                server_share=server_share,
                 client_share=client_within / client_total if client_total else None,
                 agreement=None if agreement is None else agreement.value,
-                reason=server.reason or ("" if readable else "one side counted no request"),
+                source=server.source,
+                reason=server.reason or ("one side counted no request" if agreement is None else ""),
             )
         )
     return tuple(checks)
+
+
+def _known_to_the_server(requests: RequestTable) -> Mask:
+    """Answered requests of the soak that the server counts under a tenant."""
+    answered = requests.where(phase=Phase.SOAK) & (requests.columns["status"] > 0)
+    return answered & ~requests.where(operation=_WITHOUT_TENANT)
 
 
 def _row(group: LatencyGroup, phase_s: float) -> LatencyRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from soak_pipeline.model.stage_outputs import Drain, IndependentChain, PlatformChain
+from soak_pipeline.model.stage_outputs import Drain, HistogramSource, IndependentChain, PlatformChain
 from soak_pipeline.model.verdict import Verdict
 
 
@@ -75,8 +75,11 @@ class ServerCrossCheck(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         within_ms: the bucket boundary at which both are counted.
         server_requests, client_requests: how many each side counted.
-        server_share, client_share: share within the boundary (0..1); the client's is of service times.
+        server_share, client_share: share within the boundary (0..1); the server's from the request read to the answer
+            written, the client's of service times.
         agreement: `agree`, `disagree` or `open`; None when a side is missing.
+        source: where the server's count was read.
+        reason: why a side is missing, or why it was not read where the target file says.
     """
 
     tenant: str
@@ -86,6 +89,7 @@ class ServerCrossCheck(msgspec.Struct, frozen=True, kw_only=True):
     server_share: float | None
     client_share: float | None
     agreement: str | None
+    source: HistogramSource = HistogramSource.METRICS_PAGES
     reason: str = ""
 
 

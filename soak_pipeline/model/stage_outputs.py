@@ -339,20 +339,30 @@ class GraphEvidence(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class HistogramSource(StrEnum):
+    """Where the gateway's latency histogram was read: a Prometheus that stored it, or the pages at each sample."""
+
+    PROMETHEUS = "prometheus"
+    METRICS_PAGES = "metrics_pages"
+
+
 class ServerLatency(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway's own latency histogram of one tenant over the soak window.
+    """The gateway's own latency histogram of one tenant over the soak window, by the gateway's clock.
 
     Attributes:
         tenant: its name.
         requests: observations in the window.
-        within_slo: observations at or under `slo_s`.
+        within_slo: observations at or under `slo_s`; None where that is no bucket boundary.
         slo_s: bucket boundary that was read (seconds).
+        source: where it was read.
+        reason: why something is None, or why it was not read where the target file says.
     """
 
     tenant: str
     requests: int | None = None
     within_slo: int | None = None
     slo_s: float = 0.25
+    source: HistogramSource = HistogramSource.METRICS_PAGES
     reason: str = ""
 
 

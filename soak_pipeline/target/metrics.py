@@ -20,6 +20,9 @@ LATENCY_METRIC = "acp_gateway_request_latency_seconds"
 """The gateway's histogram by tenant, method and path."""
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
+RANGE_TIMEOUT_S = 30
+"""For one answer of a Prometheus."""
+
 MOST_POINTS = 10_000
 """Points of one range query; Prometheus refuses more than 11,000."""
 
@@ -90,8 +93,8 @@ def prometheus_range(
     Args:
         url: of the Prometheus.
         query: PromQL.
-        start, end: aware, both included.
-        step_s: between two points (seconds).
+        start, end: aware, both included; the client library rounds them to whole seconds.
+        step_s: between two points (whole seconds, so that pieces do not overlap).
 
     Returns:
         Per set of labels (sorted pairs): (unix seconds, value), ascending.
@@ -100,16 +103,19 @@ def prometheus_range(
         Unreadable: it does not answer, or refuses the query.
     """
     # Its import takes a second, for pandas and matplotlib, which only targets with a Prometheus should pay.
+    import requests
     from prometheus_api_client import PrometheusConnect
     from prometheus_api_client.exceptions import PrometheusApiClientException
 
     series: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
     try:
-        client = PrometheusConnect(url=url, disable_ssl=False)
-        for piece_start, piece_end in range_pieces(start, end, step_s):
-            for item in client.custom_query_range(query, piece_start, piece_end, f"{step_s:g}s"):
-                labels = tuple(sorted(item["metric"].items()))
-                series.setdefault(labels, []).extend((float(at), float(value)) for at, value in item["values"])
+        with requests.Session() as session:
+            session.trust_env = False  # As for the pages: no proxy of the environment.
+            client = PrometheusConnect(url=url.rstrip("/"), session=session, timeout=RANGE_TIMEOUT_S)
+            for piece_start, piece_end in range_pieces(start, end, step_s):
+                for item in client.custom_query_range(query, piece_start, piece_end, f"{step_s:g}s"):
+                    labels = tuple(sorted(item["metric"].items()))
+                    series.setdefault(labels, []).extend((float(at), float(value)) for at, value in item["values"])
     except (PrometheusApiClientException, OSError, KeyError, TypeError, ValueError) as error:
         raise Unreadable(f"Prometheus: {type(error).__name__}") from None
     return series

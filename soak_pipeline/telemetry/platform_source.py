@@ -5,6 +5,7 @@ Owns which metric becomes which series. Never asks anything but `/metrics`.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -15,7 +16,6 @@ from soak_pipeline.target.databases import Unreadable
 from soak_pipeline.target.metrics import LATENCY_METRIC, Sample, fetch_page, metrics_client, parse_metrics
 from soak_pipeline.telemetry.source import Reading
 
-SLO_S = 0.25
 SERVER_REQUESTS = "server_requests_total"
 SERVER_REQUESTS_WITHIN_SLO = "server_requests_within_slo_total"
 
@@ -40,6 +40,11 @@ _COUNT = f"{LATENCY_METRIC}_count"
 _WANTED = frozenset((*_PROCESS_SERIES, *_RETRIES, _REQUESTS, _BUCKET, _COUNT))
 
 
+def slo_s_of(plan: Plan) -> float:
+    """The plan's latency limit (seconds); the server's share within it is exact only where it is a bucket boundary."""
+    return plan.thresholds.gateway_latency_ms_p95_max / 1_000.0
+
+
 class PageSource:
     """One metrics page.
 
@@ -53,6 +58,7 @@ class PageSource:
         self.name = f"metrics {page.owner}"
         self._page = page
         self._secret = resolved.metrics_secret
+        self._slo_s = slo_s_of(plan)
         self._tenants = {tenant.tenant_id: f"tenant {tenant.name}" for tenant in plan.tenants}
         self._client = metrics_client()
         self._retries = _RetryShare()
@@ -95,7 +101,7 @@ class PageSource:
                 continue
             if name == _COUNT:
                 requests[owner] += value
-            elif name == _BUCKET and _is_slo(labels.get("le", "")):
+            elif name == _BUCKET and _is_boundary(labels.get("le", ""), self._slo_s):
                 within[owner] += value
         return [
             Reading(Source.PLATFORM, owner, series, total[owner])
@@ -133,8 +139,8 @@ def _total(samples: list[Sample], names: tuple[str, ...]) -> float | None:
     return sum(values) if values else None
 
 
-def _is_slo(boundary: str) -> bool:
+def _is_boundary(label: str, seconds: float) -> bool:
     try:
-        return float(boundary) == SLO_S
+        return math.isclose(float(label), seconds, rel_tol=1e-9)
     except ValueError:
         return False

@@ -1,50 +1,133 @@
-"""The gateway's own latency histogram per tenant over a stretch of the run, from the telemetry.
+"""The gateway's own latency histogram per tenant over a stretch of the run: from a Prometheus, or from the telemetry.
 
 Owns the differencing of its counters. Never interpolates within a bucket: only the share at or under a bucket's
-boundary is exact.
+boundary is exact, so where the limit is no boundary there is no answer.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from soak_pipeline.evidence.telemetry import Series, SeriesKey, Telemetry
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from soak_pipeline.evidence.telemetry import SeriesKey, Telemetry
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.series import Source
-from soak_pipeline.model.stage_outputs import ServerLatency
-from soak_pipeline.telemetry.platform_source import SERVER_REQUESTS, SERVER_REQUESTS_WITHIN_SLO, SLO_S
+from soak_pipeline.model.stage_outputs import HistogramSource, ServerLatency
+from soak_pipeline.target.databases import Unreadable
+from soak_pipeline.target.metrics import LATENCY_METRIC, prometheus_range
+from soak_pipeline.telemetry.platform_source import SERVER_REQUESTS, SERVER_REQUESTS_WITHIN_SLO, slo_s_of
+
+Counters = Sequence[NDArray[np.float64]]
+"""Readings of one counter of each process that has it, ascending in time."""
 
 
-def server_latency_between(plan: Plan, telemetry: Telemetry, start_s: float, end_s: float) -> tuple[ServerLatency, ...]:
+def server_latency_from_telemetry(
+    plan: Plan, telemetry: Telemetry, start_s: float, end_s: float
+) -> tuple[ServerLatency, ...]:
     """Observations of each tenant between the first and the last sample inside a stretch.
 
     Args:
-        plan: its tenants.
+        plan: its tenants and its latency limit.
         telemetry: of the run.
         start_s, end_s: of the stretch, seconds since the plan's epoch.
 
     Returns:
         Per tenant; None with the reason where the counters were not sampled or went back.
     """
-    return tuple(_of_tenant(tenant.name, telemetry, start_s, end_s) for tenant in plan.tenants)
 
-
-def _of_tenant(tenant: str, telemetry: Telemetry, start_s: float, end_s: float) -> ServerLatency:
-    counts = []
-    for series in (SERVER_REQUESTS, SERVER_REQUESTS_WITHIN_SLO):
+    def counters(tenant: str, series: str) -> Counters:
         values = telemetry.get(SeriesKey(Source.PLATFORM.value, f"tenant {tenant}", series))
-        increase = None if values is None else _increase(values.between(start_s, end_s))
-        if increase is None:
-            reason = f"{series} of tenant {tenant} has no two samples in the window, or was reset within it"
-            return ServerLatency(tenant=tenant, slo_s=SLO_S, reason=reason)
-        counts.append(increase)
-    requests, within_slo = counts
-    return ServerLatency(tenant=tenant, requests=requests, within_slo=within_slo, slo_s=SLO_S)
+        return [] if values is None else [values.between(start_s, end_s).values]
+
+    return tuple(
+        _latency(
+            plan,
+            tenant.name,
+            counters(tenant.name, SERVER_REQUESTS),
+            counters(tenant.name, SERVER_REQUESTS_WITHIN_SLO),
+            HistogramSource.METRICS_PAGES,
+        )
+        for tenant in plan.tenants
+    )
 
 
-def _increase(series: Series) -> int | None:
-    """Growth of a counter; None when it was read less than twice, or ever went back."""
-    values = series.values[np.isfinite(series.values)]
-    if len(values) < 2 or bool(np.any(np.diff(values) < 0)):
-        return None
-    return round(float(values[-1] - values[0]))
+def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: float) -> tuple[ServerLatency, ...]:
+    """The same from a Prometheus that scrapes the gateway.
+
+    Series are added up per scraped process before they are read, which keeps a day's range small and counts a path
+    that is first called within the stretch from nothing.
+
+    Args:
+        plan: its tenants, its latency limit, and its telemetry interval, which is the step of the query.
+        url: of the Prometheus.
+        start_s, end_s: of the stretch, seconds since the plan's epoch.
+
+    Returns:
+        Per tenant; None with the reason where it has nothing of the tenant, or a counter went back.
+
+    Raises:
+        Unreadable: it does not answer, refuses a query, or knows none of the tenants.
+    """
+    epoch_s = plan.epoch_unix_us / 1e6
+    start, end = (
+        datetime.fromtimestamp(whole, UTC) for whole in (math.ceil(epoch_s + start_s), math.floor(epoch_s + end_s))
+    )
+    step_s = max(1.0, math.ceil(plan.profile.telemetry_interval_s))
+    slo_s = slo_s_of(plan)
+    tenants = "|".join(tenant.tenant_id for tenant in plan.tenants)
+    boundaries = "|".join(sorted({f"{slo_s:g}", str(slo_s)}))  # `1` and `1.0` are the same boundary.
+
+    def counters(suffix: str, more: str = "") -> dict[str, list[NDArray[np.float64]]]:
+        query = f'sum by (tenant_id, job, instance) ({LATENCY_METRIC}_{suffix}{{tenant_id=~"{tenants}"{more}}})'
+        found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        for labels, points in prometheus_range(url, query, start, end, step_s).items():
+            found[dict(labels).get("tenant_id", "")].append(np.array([value for _, value in points]))
+        return found
+
+    requests, within = counters("count"), counters("bucket", f',le=~"{boundaries}"')
+    if not requests:
+        raise Unreadable(f"Prometheus has no {LATENCY_METRIC} of the soak's tenants in its window")
+    return tuple(
+        _latency(
+            plan,
+            tenant.name,
+            requests.get(tenant.tenant_id, []),
+            within.get(tenant.tenant_id, []),
+            HistogramSource.PROMETHEUS,
+        )
+        for tenant in plan.tenants
+    )
+
+
+def _latency(plan: Plan, tenant: str, requests: Counters, within: Counters, source: HistogramSource) -> ServerLatency:
+    slo_s = slo_s_of(plan)
+    unknown = ServerLatency(tenant=tenant, slo_s=slo_s, source=source)
+    counted = _increase(requests)
+    if counted is None:
+        reason = f"the histogram of tenant {tenant} has no two samples in the window, or was reset within it"
+        return msgspec.structs.replace(unknown, reason=reason)
+    if not within:
+        reason = f"{slo_s * 1_000.0:g} ms is no bucket boundary of the gateway's histogram"
+        return msgspec.structs.replace(unknown, requests=counted, reason=reason)
+    within_slo = _increase(within)
+    if within_slo is None:
+        reason = f"the bucket of tenant {tenant} at {slo_s * 1_000.0:g} ms has no two samples, or was reset"
+        return msgspec.structs.replace(unknown, requests=counted, reason=reason)
+    return msgspec.structs.replace(unknown, requests=counted, within_slo=within_slo)
+
+
+def _increase(counters: Counters) -> int | None:
+    """Growth of a counter over all processes; None when one was read less than twice, or ever went back."""
+    total = 0.0
+    for readings in counters:
+        values = readings[np.isfinite(readings)]
+        if len(values) < 2 or bool(np.any(np.diff(values) < 0)):
+            return None
+        total += float(values[-1] - values[0])
+    return round(total) if counters else None

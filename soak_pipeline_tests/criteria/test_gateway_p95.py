@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from soak_pipeline.criteria.documents import latency_document
+from soak_pipeline.model.stage_outputs import HistogramSource
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline_tests.criteria.judging import SMALL, evidence_of, finding_of, judged, result_of
 from soak_pipeline_tests.evidence_defects import change_part, set_outcome, slow_down
@@ -173,7 +174,79 @@ def test_a_disagreement_that_changes_nothing_is_reported_only(tmp_path: Path) ->
     assert result.verdict is Verdict.PASS
     finding = finding_of(result, "tenant A, server histogram")
     assert finding.figures["agreement"] == "disagree"
-    assert "differ by more than sampling error" in finding.why
+    assert "they differ by 3 %, which is more than sampling error, without changing the answer" in finding.why
+    assert "the gateway counts time or requests that its clients do not see" in finding.why
+
+
+def test_time_lost_outside_the_gateway_is_said_to_be_there(tmp_path: Path) -> None:
+    """Every 25th call of the client takes 300 ms, and the gateway knows nothing of it."""
+
+    def delayed(run: SyntheticRun) -> None:
+        rows = np.flatnonzero(run.requests.where(phase="soak", tenant="A"))[::25]
+        run.requests.columns["service_us"][rows] = 300_000
+
+    finding = finding_of(judged(tmp_path, SLO, delayed), "tenant A, server histogram")
+
+    assert finding.verdict is Verdict.PASS
+    assert finding.figures["agreement"] == "disagree"
+    assert finding.figures["client_share_within"] == pytest.approx(0.96, abs=0.002)
+    assert f"counts 100 % of {finding.figures['server_requests']:,} requests within 250 ms" in finding.why
+    assert "from the request read to the answer written, through its metrics pages" in finding.why
+    assert "the time is lost outside the gateway" in finding.why
+
+
+def test_a_count_through_prometheus_or_instead_of_it_says_so(tmp_path: Path) -> None:
+    why = "Prometheus: ReadTimeout; the metrics pages were read instead"
+
+    def sources(run: SyntheticRun) -> None:
+        change_part(run, "server_latency", "A", source=HistogramSource.PROMETHEUS)
+        change_part(run, "server_latency", "B", reason=why)
+
+    result = judged(tmp_path, SLO, sources)
+
+    assert "answer written, through Prometheus; we count" in finding_of(result, "tenant A, server histogram").why
+    assert f"through its metrics pages ({why}); we count" in finding_of(result, "tenant B, server histogram").why
+
+
+def test_a_limit_that_is_no_bucket_boundary_is_not_compared(tmp_path: Path) -> None:
+    reason = "180 ms is no bucket boundary of the gateway's histogram"
+
+    def no_boundary(run: SyntheticRun) -> None:
+        change_part(run, "server_latency", "A", within_slo=None, slo_s=0.18, reason=reason)
+
+    finding = finding_of(judged(tmp_path, SLO, no_boundary), "tenant A, server histogram")
+
+    assert (finding.verdict, finding.observed) == (Verdict.PASS, None)
+    assert finding.why == f"tenant A: the gateway's histogram was not compared: {reason}"
+
+
+def test_both_sides_count_the_same_calls(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path)
+    requests = evidence.requests
+    operations = requests.text("operation")
+    expected = [
+        row
+        for row in np.flatnonzero(requests.where(phase="soak", tenant="A"))
+        if operations[row] not in ("misc_bad_token", "misc_no_token", "misc_health", "login")
+    ]
+    check = latency_document(evidence).server[0]
+
+    assert check.tenant == "A"
+    assert check.client_requests == len(expected) < requests.where(phase="soak", tenant="A").sum()
+
+
+@pytest.mark.parametrize(
+    ("within", "verdict"), [(946, Verdict.PASS), (935, Verdict.INCONCLUSIVE)], ids=["bound reaches", "bound below"]
+)
+def test_the_server_breaks_the_limit_only_beyond_its_sampling_error(
+    tmp_path: Path, within: int, verdict: Verdict
+) -> None:
+    """Wilson's upper 97.5 % bounds of 946 and 935 in 1,000, by hand: 95.84 % and 94.87 %."""
+    result = judged(
+        tmp_path, SLO, lambda run: change_part(run, "server_latency", "C", requests=1_000, within_slo=within)
+    )
+
+    assert finding_of(result, "tenant C, server histogram").verdict is verdict
 
 
 def test_without_the_servers_histogram_the_clients_answer_stands(tmp_path: Path) -> None:

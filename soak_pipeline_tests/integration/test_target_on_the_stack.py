@@ -39,7 +39,7 @@ from soak_pipeline.target.roots import published_key
 from soak_pipeline.target.stop import Silence, block_tenants
 from soak_pipeline.target.timelines import read_timelines
 from soak_pipeline.telemetry.sampler import Sampler
-from soak_pipeline.telemetry.server_latency import server_latency_between
+from soak_pipeline.telemetry.server_latency import server_latency_from_telemetry
 
 pytestmark = pytest.mark.integration
 
@@ -226,7 +226,7 @@ def test_every_leak_series_of_the_platform_is_sampled(run: Run) -> None:
 def test_the_gateways_own_latencies_are_sampled_per_tenant(run: Run) -> None:
     key = SeriesKey("platform", "tenant A", "server_requests_total")
     assert run.telemetry[key].values[-1] >= len(run.request_ids["A"])
-    latency = server_latency_between(run.plan, run.telemetry, -1e9, 1e9)[0]
+    latency = server_latency_from_telemetry(run.plan, run.telemetry, -1e9, 1e9)[0]
     assert latency.requests is not None
     assert latency.within_slo is not None
     assert 0 <= latency.within_slo <= latency.requests

@@ -1,14 +1,31 @@
+"""The gateway's own histogram: from the run's samples, and from a Prometheus."""
+
 from __future__ import annotations
 
+import json
+import math
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
 import numpy as np
 import pytest
 
 from soak_pipeline.evidence.telemetry import Series, SeriesKey, Telemetry
-from soak_pipeline.model.stage_outputs import ServerLatency
-from soak_pipeline.telemetry.server_latency import server_latency_between
+from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.stage_outputs import HistogramSource, ServerLatency
+from soak_pipeline.model.thresholds import Thresholds
+from soak_pipeline.target.databases import Unreadable
+from soak_pipeline.telemetry.server_latency import server_latency_from_prometheus, server_latency_from_telemetry
 from soak_pipeline_tests.target import examples
+from soak_pipeline_tests.target.web import serving
 
 PLAN = examples.plan()
+EPOCH_S = PLAN.epoch_unix_us / 1e6
+ID_OF = {tenant.name: tenant.tenant_id for tenant in PLAN.tenants}
+
+
+def with_limit(limit_ms: float) -> Plan:
+    return msgspec.structs.replace(PLAN, thresholds=Thresholds(gateway_latency_ms_p95_max=limit_ms))
 
 
 def _telemetry(requests: list[float], within: list[float]) -> Telemetry:
@@ -20,7 +37,7 @@ def _telemetry(requests: list[float], within: list[float]) -> Telemetry:
 
 
 def _of_a(telemetry: Telemetry, start_s: float, end_s: float) -> ServerLatency:
-    return server_latency_between(PLAN, telemetry, start_s, end_s)[0]
+    return server_latency_from_telemetry(PLAN, telemetry, start_s, end_s)[0]
 
 
 def test_counters_are_differenced_at_the_edges_of_the_window() -> None:
@@ -46,6 +63,95 @@ def test_what_cannot_be_differenced_is_unknown(requests: list[float], end_s: flo
 
 
 def test_a_tenant_without_series_is_unknown() -> None:
-    latencies = server_latency_between(PLAN, {}, 0.0, 10.0)
+    latencies = server_latency_from_telemetry(PLAN, {}, 0.0, 10.0)
     assert [latency.tenant for latency in latencies] == ["A", "B", "C", "D", "E"]
     assert all(latency.requests is None for latency in latencies)
+
+
+def test_a_limit_that_is_no_bucket_boundary_has_no_share() -> None:
+    telemetry = _telemetry([100, 200, 350], [0, 0, 0])
+    del telemetry[SeriesKey("platform", "tenant A", "server_requests_within_slo_total")]
+
+    latency = server_latency_from_telemetry(with_limit(180.0), telemetry, 0.0, 10.0)[0]
+
+    assert (latency.requests, latency.within_slo, latency.slo_s) == (250, None, 0.18)
+    assert latency.reason == "180 ms is no bucket boundary of the gateway's histogram"
+
+
+class FakePrometheus:
+    """Answers range queries from counters: per suffix and (tenant, instance) the readings, evenly over the range."""
+
+    def __init__(self, counters: dict[str, dict[tuple[str, str], list[float]]]) -> None:
+        self.counters = counters
+        self.queries: list[dict[str, str]] = []
+
+    def __call__(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+        self.queries.append(query)
+        suffix = "bucket" if "_bucket{" in query["query"] else "count"
+        start, step = float(query["start"]), float(query["step"].removesuffix("s"))
+        result = [
+            {
+                "metric": {"tenant_id": ID_OF[tenant], "instance": instance, "job": "gateway"},
+                "values": [[start + step * number, f"{value}"] for number, value in enumerate(values)],
+            }
+            for (tenant, instance), values in self.counters.get(suffix, {}).items()
+        ]
+        return 200, json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
+
+
+def test_a_prometheus_is_asked_for_the_window_and_its_processes_are_added_up() -> None:
+    prometheus = FakePrometheus(
+        {
+            "count": {("A", "one"): [100, 160, 220], ("A", "two"): [0, 10, 30], ("B", "one"): [5, 5, 5]},
+            "bucket": {("A", "one"): [90, 145, 200], ("A", "two"): [0, 10, 29], ("B", "one"): [5, 5, 5]},
+        }
+    )
+    with serving(prometheus) as url:
+        latencies = server_latency_from_prometheus(PLAN, url + "/", 10.4, 610.9)
+
+    # 120 + 30 requests, 110 + 29 of them within.
+    assert latencies[0] == ServerLatency(tenant="A", requests=150, within_slo=139, source=HistogramSource.PROMETHEUS)
+    assert (latencies[1].requests, latencies[1].within_slo) == (0, 0)
+    assert latencies[2].requests is None
+    count, bucket = prometheus.queries
+    assert (float(count["start"]), float(count["end"])) == (EPOCH_S + 11, EPOCH_S + 610)
+    assert count["step"] == f"{math.ceil(PLAN.profile.telemetry_interval_s)}s"
+    assert all(tenant_id in count["query"] for tenant_id in ID_OF.values())
+    assert 'le=~"0.25"' in bucket["query"]
+
+
+def test_a_day_is_asked_for_in_pieces() -> None:
+    prometheus = FakePrometheus({"count": {("A", "one"): [1, 2]}, "bucket": {("A", "one"): [1, 2]}})
+    with serving(prometheus) as url:
+        server_latency_from_prometheus(PLAN, url, 0.0, 86_400.0)
+
+    pieces = [query for query in prometheus.queries if "_count{" in query["query"]]
+    points = [(float(query["end"]) - float(query["start"])) / float(query["step"][:-1]) + 1 for query in pieces]
+    assert len(pieces) == 2
+    assert max(points) <= 11_000
+    assert sum(points) == 86_400 / PLAN.profile.telemetry_interval_s + 1
+
+
+@pytest.mark.parametrize(
+    ("counters", "words"),
+    [
+        ({"count": {("A", "one"): [100, 50]}, "bucket": {("A", "one"): [90, 40]}}, "was reset within it"),
+        ({"count": {("A", "one"): [100, 150]}}, "250 ms is no bucket boundary"),
+        ({"count": {("A", "one"): [100]}, "bucket": {("A", "one"): [90]}}, "no two samples"),
+    ],
+    ids=["reset", "no boundary", "one sample"],
+)
+def test_what_a_prometheus_cannot_say_is_unknown(
+    counters: dict[str, dict[tuple[str, str], list[float]]], words: str
+) -> None:
+    with serving(FakePrometheus(counters)) as url:
+        latency = server_latency_from_prometheus(PLAN, url, 0.0, 60.0)[0]
+
+    assert latency.within_slo is None
+    assert words in latency.reason
+
+
+def test_a_prometheus_that_does_not_know_the_tenants_is_unreadable() -> None:
+    with serving(FakePrometheus({})) as url, pytest.raises(Unreadable, match="has no acp_gateway_request_latency"):
+        server_latency_from_prometheus(PLAN, url, 0.0, 60.0)
