@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from soak_pipeline.evidence.request_writer import compact_closed
@@ -23,6 +23,7 @@ from soak_pipeline.evidence.telemetry_writer import TelemetryWriter
 from soak_pipeline.load.clock import RunClock
 from soak_pipeline.load.control import TelemetryLine, read_lines
 from soak_pipeline.load.events import Failed, Finished, Listening, MasterEvent, Zeroed, decode_event
+from soak_pipeline.load.exporter import SessionCollector, metrics_port, serve_metrics
 from soak_pipeline.load.lease import LeaseFile
 from soak_pipeline.load.meter import rss_bytes
 from soak_pipeline.load.session_report import conclude
@@ -81,11 +82,13 @@ class Supervision:
         """Runs the session to its end, or to the end of its lease, and writes its report."""
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        collector = SessionCollector(self._spec, self._telemetry.newest)
         try:
-            self._start_driver()
-            while True:
-                self._look()
-                time.sleep(LOOK_EVERY_S)
+            with serve_metrics(metrics_port(os.environ), collector):
+                self._start_driver()
+                while True:
+                    self._look()
+                    time.sleep(LOOK_EVERY_S)
         except Ended as ended:
             status, reason = ended.status, ended.reason
         except Exception as error:
@@ -202,10 +205,14 @@ class GeneratorTelemetry:
 
     Args:
         spec: the session.
+
+    Attributes:
+        newest: the last figures of each process, by owner and series.
     """
 
     def __init__(self, spec: LoadSpec) -> None:
         self._spec = spec
+        self.newest: dict[str, Mapping[str, float]] = {}
         self._writer = TelemetryWriter(Path(spec.run_dir) / "telemetry", f"load-{spec.session.name}")
         self._clock = RunClock(spec.plan.epoch_unix_us)
         self._offsets = dict.fromkeys(range(spec.workers), 0)
@@ -216,7 +223,7 @@ class GeneratorTelemetry:
         for owner, pid in (("load-supervisor", os.getpid()), ("load-master", master_pid)):
             figures = {"rss_bytes": float(rss_bytes(pid))}
             if figures["rss_bytes"] > 0 and not (self._spec.fanout and pid == master_pid):
-                self._writer.append(TelemetryLine(time_us=now_us, owner=owner, figures=figures).samples())
+                self._take(TelemetryLine(time_us=now_us, owner=owner, figures=figures))
         self._take_lines()
         self._writer.flush()
 
@@ -232,7 +239,11 @@ class GeneratorTelemetry:
         for index, offset in self._offsets.items():
             lines, self._offsets[index] = read_lines(self._spec.control.telemetry(index), offset)
             for line in lines:
-                self._writer.append(line.samples())
+                self._take(line)
+
+    def _take(self, line: TelemetryLine) -> None:
+        self.newest[line.owner] = line.figures
+        self._writer.append(line.samples())
 
 
 def _tell_port(worker: subprocess.Popen[bytes], port: int) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import soak_pipeline
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.load.control import read_progress
+from soak_pipeline.load.exporter import metrics_port
 from soak_pipeline.load.fanout_result import FanoutResult, evidence_of
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
 from soak_pipeline.load.operations import authority_of
@@ -74,7 +75,8 @@ def run_session(
         The report: complete, cut short, or failed with the reason. It is also in `control/session-{name}.json`.
 
     Raises:
-        BadInput: the operator's password is missing or the gateway URL is not one; nothing was sent.
+        BadInput: the operator's password is missing, or the gateway URL or the metrics port is none; nothing was
+            sent.
     """
     spec = LoadSpec(
         session=session,
@@ -163,6 +165,7 @@ def _supervised(
 
 def _check(spec: LoadSpec, environment: Mapping[str, str]) -> None:
     authority_of(spec.gateway_url)
+    metrics_port({**os.environ, **environment})
     name = spec.plan.target.admin_password_env
     if not environment.get(name, os.environ.get(name)):
         raise BadInput("load", [f"environment variable {name} is empty; it holds the operator's password"])

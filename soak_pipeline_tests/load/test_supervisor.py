@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -9,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import read_json
@@ -26,6 +29,7 @@ from soak_pipeline.model.plan import LoadSession, Plan
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
 from soak_pipeline.model.traffic import PROBE_MIX
+from soak_pipeline_tests.infra.servers import free_port
 from soak_pipeline_tests.load.example_run import (
     ENVIRONMENT,
     behaviour_for,
@@ -45,6 +49,7 @@ def run(
     session: LoadSession | None = None,
     still_wanted: Callable[[], bool] = lambda: True,
     on_progress: Callable[[Progress], None] | None = None,
+    metrics_port: str = "",
 ) -> SessionReport:
     plan = plan or example_plan()
     return run_session(
@@ -53,7 +58,7 @@ def run(
         provisioned=provisioned_for(plan),
         run_dir=run_dir,
         gateway_url=url,
-        environment=ENVIRONMENT,
+        environment={**ENVIRONMENT, "SOAK_METRICS_PORT": metrics_port},
         still_wanted=still_wanted,
         on_progress=on_progress,
     )
@@ -68,13 +73,23 @@ class WholeSession:
         self.session = example_session()
         self.progress: list[Progress] = []
         self.command_lines: set[str] = set()
+        self.metrics_port = free_port()
+        self.scrapes: list[str] = []
         with running_platform(behaviour_for(self.plan)) as platform:
-            self.report = run(run_dir, platform.url, plan=self.plan, session=self.session, on_progress=self.look)
+            self.report = run(
+                run_dir,
+                platform.url,
+                plan=self.plan,
+                session=self.session,
+                on_progress=self.look,
+                metrics_port=str(self.metrics_port),
+            )
             self.seen = platform.seen()
 
     def look(self, progress: Progress) -> None:
         self.progress.append(progress)
         self.command_lines |= set(load_processes(self.run_dir).values())
+        self.scrapes.append(httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text)
 
     @property
     def table(self) -> RequestTable:
@@ -394,3 +409,37 @@ def test_the_callers_side_imports_neither_locust_nor_gevent() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr.strip()) in ((0, ""), (1, ""))
+
+
+def test_the_live_figures_are_metrics_while_the_session_lasts(whole: WholeSession) -> None:
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(whole.scrapes[-1])
+        for sample in family.samples
+    }
+    last = read_progress(whole.run_dir / "control" / "progress.json")
+    assert last is not None
+    assert 0 < samples["soak_requests_total", (("outcome", "ok"),)] <= last.outcomes["ok"]
+    assert samples["soak_users", ()] == sum(whole.session.users.values())
+    shown = {dict(labels)["tenant"] for name, labels in samples if name == "soak_latency_p95_seconds"}
+    assert shown == set(last.latency_ms_p95)
+    sessions = [dict(labels) for name, labels in samples if name == "soak_session_info"]
+    assert [(info["session"], info["run_id"]) for info in sessions] == [(whole.session.name, whole.plan.run_id)]
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{whole.metrics_port}/metrics")
+
+
+@pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
+def test_a_metrics_port_that_is_none_is_refused_before_any_load(tmp_path: Path, port: str) -> None:
+    with pytest.raises(BadInput, match="SOAK_METRICS_PORT"):
+        run(tmp_path, "http://127.0.0.1:9", metrics_port=port)
+
+
+def test_a_taken_metrics_port_does_not_end_the_session(tmp_path: Path) -> None:
+    plan = example_plan()
+    with running_platform(behaviour_for(plan)) as platform, socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        session = example_session(warmup_s=0.2, soak_s=0.5)
+        report = run(tmp_path, platform.url, session=session, metrics_port=port)
+    assert report.status is StageStatus.COMPLETE
+    assert f"no metrics on 127.0.0.1:{port}" in (tmp_path / "control" / "load-soak.log").read_text()
