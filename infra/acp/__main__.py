@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 OPERATOR_COMMANDS = {
     "verify-chain": "infra.acp.verify_chain",
@@ -37,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "run":
         return _run(options.role)
+    if options.command == "fault":
+        return _fault(options)
     return _stack(options)
 
 
@@ -46,10 +50,25 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start PostgreSQL, Redis, the workers and the gateway, unless they run")
     up.add_argument("--workers", type=int, help="gateway processes (default: $ACP_GATEWAY_WORKERS, else 2)")
     up.add_argument("--fresh", action="store_true", help="begin with empty stores")
+    up.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[:p=v,...]",
+        help="a fault to begin with, beside those of $ACP_FAULTS; may be repeated",
+    )
     down = commands.add_parser("down", help="stop all of it")
     status = commands.add_parser("status", help="what runs")
     env = commands.add_parser("env", help="print the variables that reach it, for `eval`; holds secrets")
-    for command in (up, down, status, env):
+    fault = commands.add_parser("fault", help="list, set or clear the faults of the running stack")
+    doing = fault.add_subparsers(dest="action", required=True)
+    listing = doing.add_parser("list", help="every fault there is, and which are set")
+    setting = doing.add_parser("set", help="set one in every process that it concerns")
+    setting.add_argument("name")
+    setting.add_argument("parameters", nargs="*", metavar="p=v", help="parameters instead of their defaults")
+    clearing = doing.add_parser("clear", help="clear one, or all; what it did to the stores stays")
+    clearing.add_argument("name", nargs="?")
+    for command in (up, down, status, env, listing, setting, clearing):
         command.add_argument("--json", action="store_true", help="print JSON")
     run = commands.add_parser("run", help="run one process of the platform in the foreground")
     run.add_argument("role", choices=[*ROLES, "supervisor"])
@@ -63,23 +82,25 @@ def _run(role: str) -> int:
         from infra.acp import state, supervisor
 
         return supervisor.main(state.StateDirectory(state.default_path()))
-    from infra.acp import settings
+    from infra.acp import admin, faults, settings
 
     try:
         found = settings.from_environment()
-    except settings.SettingsError as error:
+        with admin.serving(found, role):
+            return int(importlib.import_module(ROLES[role]).main(found))
+    except (settings.SettingsError, faults.FaultError) as error:
         print(f"acp run {role}: {error}", file=sys.stderr)
         return BAD_ARGUMENTS
-    return int(importlib.import_module(ROLES[role]).main(found))
 
 
 def _stack(options: argparse.Namespace) -> int:
-    from infra.acp import stack, state
+    from infra.acp import faults, stack, state
 
     directory = state.StateDirectory(state.default_path())
     try:
         if options.command == "up":
-            result = stack.up(directory, workers=options.workers, fresh=options.fresh)
+            named = ";".join([os.environ.get(faults.ENVIRONMENT_VARIABLE, ""), *options.fault])
+            result = stack.up(directory, workers=options.workers, fresh=options.fresh, set_faults=faults.parse(named))
             report = stack.status(directory) | {"was_up": result.was_up, "duration_s": round(result.duration_s, 2)}
             said = "runs already" if result.was_up else f"is up after {result.duration_s:.1f} s"
             _print(options, report, f"the stack {said}: {report['gateway_url']} (state in {directory.path})")
@@ -93,10 +114,51 @@ def _stack(options: argparse.Namespace) -> int:
         else:
             found = stack.environment(directory)
             _print(options, found, "\n".join(f"export {name}={shlex.quote(value)}" for name, value in found.items()))
+    except faults.FaultError as error:
+        print(f"acp {options.command}: {error}", file=sys.stderr)
+        return BAD_ARGUMENTS
     except (stack.StackError, state.StateError, OSError) as error:
         print(f"acp {options.command}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _fault(options: argparse.Namespace) -> int:
+    from infra.acp import fault_control, faults, state
+
+    directory = state.StateDirectory(state.default_path())
+    try:
+        if options.action == "set":
+            told = fault_control.set_fault(
+                directory, options.name, faults.assignments(options.name, options.parameters)
+            )
+            shown = ", ".join(f"{key}={value}" for key, value in told.values.items() if key != "set_at")
+            data: dict[str, Any] = {"fault": told.name, "processes": told.processes, "parameters": dict(told.values)}
+            _print(options, data, f"fault {told.name} is set in {', '.join(told.processes)}: {shown}")
+        elif options.action == "clear":
+            told = fault_control.clear_fault(directory, options.name)
+            what = f"fault {told.name} is" if told.name else "all faults are"
+            data = {"fault": told.name or None, "processes": told.processes}
+            _print(options, data, f"{what} cleared in {', '.join(told.processes)}; what it did to the stores stays")
+        else:
+            report = fault_control.listing(directory)
+            _print(options, report, _faults_as_table(report))
+    except faults.FaultError as error:
+        print(f"acp fault {options.action}: {error}", file=sys.stderr)
+        return BAD_ARGUMENTS
+    except (fault_control.ControlError, state.StateError, OSError) as error:
+        print(f"acp fault {options.action}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _faults_as_table(report: dict[str, Any]) -> str:
+    lines = []
+    for name, item in report["faults"].items():
+        state = f"set in {', '.join(item['set_in'])}" if item["set_in"] else "off"
+        parameters = ", ".join(f"{key}={value}" for key, value in item["parameters"].items() if key != "set_at")
+        lines.append(f"{name:<26} {'/'.join(item['roles']):<16} {state:<24} {parameters}\n{'':<26} {item['summary']}")
+    return "\n".join([*lines, "" if report["is_up"] else "no stack runs; these are the faults that one can be given"])
 
 
 def _print(options: argparse.Namespace, data: object, text: str) -> None:

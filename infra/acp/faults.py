@@ -299,15 +299,19 @@ class FaultValues:
         every_s = self["every_s"]
         return every_s - self.elapsed_s % every_s if self.is_bursting() else 0.0
 
-    def is_due(self, name: str = "every_s") -> bool:
-        """True once for each period of `every_s` seconds, of which the first begins with the first question."""
+    def is_due(self, now_s: float | None = None) -> bool:
+        """True once for each period of `every_s` seconds, of which the first begins with the first question.
+
+        Args:
+            now_s: monotonic seconds; now by default.
+        """
+        now = time.monotonic() if now_s is None else now_s
         with self._lock:
-            now = time.monotonic()
             if self._due_at is None:
-                self._due_at = now + self[name]
+                self._due_at = now + self["every_s"]
             if now < self._due_at:
                 return False
-            self._due_at = now + self[name]
+            self._due_at = now + self["every_s"]
             return True
 
     def is_turn(self, name: str = "per_requests") -> bool:

@@ -57,6 +57,10 @@ class Settings:
     process_name: str = "acp"
     #: Loopback port of this process's own `/metrics`; 0 means none.
     metrics_port: int = 0
+    #: Loopback port on which this process's faults are set and cleared; 0 means none. See `admin.py`.
+    admin_port: int = 0
+    #: What a request to that port must carry.
+    admin_token: str = field(default="", repr=False)
     #: Directory of the shared metric files of the gateway's worker processes.
     metrics_dir: str = ""
     #: Loopback port of the process that renders the gateway's `/metrics`.

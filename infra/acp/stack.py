@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,16 @@ import psutil
 
 from infra.acp import processes
 from infra.acp.embedded import postgres, redis
+from infra.acp.faults import Values
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, StateError, connection_environment
-from infra.acp.supervisor import SUPERVISOR_LOCK, WORKER_ROLES, external_stores, open_log
+from infra.acp.supervisor import SUPERVISOR_LOCK, WORKER_ROLES, external_stores, open_log, python_processes
 
 UP_LOCK = "up.lock"
 UP_TIMEOUT_S = 60.0
 DOWN_TIMEOUT_S = 60.0
 PREFERRED_PORTS = {"gateway": 18000, "postgres": 15433, "redis": 16380}
 FIRST_METRICS_PORT = 18100
+FIRST_ADMIN_PORT = 18200
 PORTS_TRIED = 200
 
 
@@ -43,15 +46,22 @@ class UpResult:
     duration_s: float
 
 
-def up(state: StateDirectory, *, workers: int | None = None, fresh: bool = False) -> UpResult:
+def up(
+    state: StateDirectory,
+    *,
+    workers: int | None = None,
+    fresh: bool = False,
+    set_faults: Mapping[str, Values] | None = None,
+) -> UpResult:
     """Start the stack of a state directory, unless it runs already, and wait until it serves.
 
     Args:
         workers: gateway processes; default $ACP_GATEWAY_WORKERS, else 2.
         fresh: begin with empty stores. Refused while the stack runs.
+        set_faults: faults that its processes have from the start, with their parameters. Refused while the stack runs.
 
     Raises:
-        StackError: it did not come up, or it runs and `fresh` was asked.
+        StackError: it did not come up, or it runs and `fresh` or a fault was asked.
         StateError: the state directory cannot be used.
     """
     began = time.monotonic()
@@ -62,6 +72,8 @@ def up(state: StateDirectory, *, workers: int | None = None, fresh: bool = False
                 raise StackError(
                     f"the stack in {state.path} runs; stop it with `down` before starting it with empty stores"
                 )
+            if set_faults:
+                raise StackError(f"the stack in {state.path} runs; set its faults with `fault set`, or stop it first")
             return UpResult(_wait_until_up(state), True, time.monotonic() - began)
         clean_up(state)
         postgres.remove_abandoned()
@@ -69,6 +81,7 @@ def up(state: StateDirectory, *, workers: int | None = None, fresh: bool = False
             _wipe(state)
         record = _plan(workers)
         state.ensure_secrets(os.environ.get("ACP_ADMIN_PASSWORD", ""))
+        state.write_faults(set_faults or {})
         state.write_record(record)
         supervisor = _start_supervisor(state)
         try:
@@ -183,6 +196,10 @@ def _plan(workers: int | None) -> StackRecord:
     count = workers if workers is not None else _number("ACP_GATEWAY_WORKERS", 2)
     if count < 1:
         raise StackError(f"{count} gateway workers, must be at least 1")
+    first_admin = _number("ACP_ADMIN_FIRST_PORT", FIRST_ADMIN_PORT)
+    if first_admin:
+        for name in python_processes(count):
+            ports[f"{name}_admin"] = free_port(first_admin, taken)
     return StackRecord(
         phase="starting",
         ports=ports,

@@ -1,7 +1,7 @@
 """The state directory of an embedded stack: where it is, and what is written in it.
 
-Owns `stack.json` (what runs where; no secrets), `secrets.json` (readable by the owner only) and the locks. It starts
-and stops nothing.
+Owns `stack.json` (what runs where; no secrets), `secrets.json` (readable by the owner only), `faults.json` (the faults
+that are set) and the locks. It starts and stops nothing.
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from infra.acp.faults import Values, checked
 from infra.acp.settings import DATABASE_NAMES, Database
 
-SECRET_NAMES = ("postgres_password", "redis_password", "jwt_secret", "signing_key", "admin_password")
+#: Every secret of a stack, and how one is drawn.
+SECRETS: Mapping[str, Callable[[], str]] = {
+    "postgres_password": lambda: secrets.token_urlsafe(24),
+    "redis_password": lambda: secrets.token_urlsafe(24),
+    "jwt_secret": lambda: secrets.token_urlsafe(48),
+    "signing_key": lambda: secrets.token_hex(32),
+    "admin_password": lambda: secrets.token_urlsafe(18),
+    "admin_token": lambda: secrets.token_urlsafe(32),
+}
 
 
 class StateError(RuntimeError):
@@ -89,23 +98,28 @@ class StateDirectory:
         """The secrets of this stack; empty when it has none yet."""
         try:
             data = json.loads((self.path / "secrets.json").read_text())
-            return {name: str(data[name]) for name in SECRET_NAMES}
-        except (OSError, ValueError, KeyError, TypeError):
+            return {name: str(data[name]) for name in SECRETS if name in data}
+        except (OSError, ValueError, TypeError):
             return {}
 
     def ensure_secrets(self, admin_password: str) -> dict[str, str]:
-        """The secrets of this stack, drawn if it has none. A given admin password replaces the kept one."""
-        kept = self.read_secrets() or {
-            "postgres_password": secrets.token_urlsafe(24),
-            "redis_password": secrets.token_urlsafe(24),
-            "jwt_secret": secrets.token_urlsafe(48),
-            "signing_key": secrets.token_hex(32),
-            "admin_password": secrets.token_urlsafe(18),
-        }
+        """The secrets of this stack; those that it has not are drawn. A given admin password replaces the kept one."""
+        kept = {name: draw() for name, draw in SECRETS.items()} | self.read_secrets()
         if admin_password:
             kept["admin_password"] = admin_password
         self._write("secrets.json", kept, 0o600)
         return kept
+
+    def read_faults(self) -> dict[str, Values]:
+        """The faults that are set in the stack, with their parameters; none when nothing is written of any."""
+        try:
+            data = json.loads((self.path / "faults.json").read_text())
+            return {name: checked(name, values) for name, values in data.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def write_faults(self, faults: Mapping[str, Values]) -> None:
+        self._write("faults.json", {name: dict(values) for name, values in faults.items()}, 0o644)
 
     @contextlib.contextmanager
     def locked(self, name: str, wait_s: float) -> Iterator[None]:

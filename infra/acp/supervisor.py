@@ -18,7 +18,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.acp import processes
+from infra.acp import faults, processes
 from infra.acp.embedded import postgres, redis
 from infra.acp.seed import seed_admin
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, connection_environment, dsn_of
@@ -193,16 +193,20 @@ class Supervisor:
             "ACP_GATEWAY_PORT": str(self._record.ports["gateway"]),
             "ACP_GATEWAY_METRICS_PORT": str(self._record.ports["gateway_metrics"]),
             "ACP_METRICS_PORT": str(port) if role in WORKER_ROLES else "0",
+            "ACP_ADMIN_PORT": str(self._record.ports.get(f"{name}_admin", 0)),
+            "ACP_ADMIN_TOKEN": self._secret["admin_token"],
             # One thread per process computes; more would only fight for the two cores.
             "OMP_NUM_THREADS": "1",
         }
         return Child(name, role, [sys.executable, "-m", "infra.acp", "run", role], environment, [port])
 
     def _start(self, child: Child) -> None:
+        """Start a child with the faults that are set now, so that a restarted one has those that it had."""
+        set_faults = faults.as_text(faults.of_role(self._state.read_faults(), child.role))
         with self._log(child.name) as log:
             process = subprocess.Popen(
                 child.command,
-                env=_inherited_environment() | child.environment,
+                env=_inherited_environment() | child.environment | {faults.ENVIRONMENT_VARIABLE: set_faults},
                 stdin=subprocess.PIPE if child.standard_input else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -318,6 +322,16 @@ def main(state: StateDirectory) -> int:
         raise SystemExit(f"{state.path} describes no stack; start one with `python -m infra.acp up`")
     with state.locked(SUPERVISOR_LOCK, 5.0):
         return Supervisor(state, record, secret, external_stores()).run()
+
+
+def python_processes(workers: int) -> dict[str, str]:
+    """The processes of a stack that run this package, by name, with the role of each.
+
+    Args:
+        workers: gateway processes.
+    """
+    background = (*WORKER_ROLES, "metrics")
+    return {f"gateway-{number}": "gateway" for number in range(workers)} | {role: role for role in background}
 
 
 def external_stores() -> dict[str, str]:
