@@ -191,24 +191,48 @@ def history(reports: Path) -> int:
     type=click.Choice(["pull_request", "nightly", "pre_release"]),
     help="The promotion that is asked for.",
 )
-@click.option("--release", required=True, help="The release, as the run was given it.")
-@click.option("--max-age", default="24h", show_default=True, help="An older run answers no more.")
-@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@click.option("--release", required=True, help="The release, as the run was given it; a git tag, for example.")
+@click.option("--commit", default="", help="Commit that the run must be of; by default any.")
+@click.option(
+    "--target", default="", metavar="NAME", help="Target that the run must be of; needed when there are several."
+)
+@click.option("--max-age", default="24h", show_default=True, help="A run that began earlier answers no more.")
+@click.option("--waivers", type=click.Path(path_type=Path), help="YAML or JSON file of criteria that need not hold.")
+@click.option(
+    "--format",
+    "format_name",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "json", "junit", "markdown"]),
+    help="How to answer.",
+)
 @_reports
-def gate(level: str, release: str, max_age: str, as_json: bool, reports: Path) -> int:
-    """Say whether a release may be promoted: exit 0 only if its newest run of that level passed."""
-    from datetime import UTC, datetime, timedelta
+def gate(
+    level: str,
+    release: str,
+    commit: str,
+    target: str,
+    max_age: str,
+    waivers: Path | None,
+    format_name: str,
+    reports: Path,
+) -> int:
+    """Say whether a release may be promoted: exit 0 only if its newest run of that level passed, or is waived.
 
-    import msgspec
+    In GitHub Actions the answer is also appended to the step summary.
+    """
+    from datetime import UTC, datetime
 
-    from soak_pipeline.commands.gate import answer
+    from soak_pipeline.commands.gate import GateQuestion, answer
+    from soak_pipeline.commands.gate_formats import FORMATS, append_step_summary
     from soak_pipeline.model.profile import duration_s_of
 
-    decision = answer(reports, level, release, timedelta(seconds=duration_s_of(max_age)), datetime.now(UTC))
-    if as_json:
-        print(msgspec.json.encode(decision).decode())
-    else:
-        print(f"{decision.verdict} {decision.level} {decision.release}: {decision.why}")
+    question = GateQuestion(
+        level=level, release=release, commit=commit, target=target, max_age_s=duration_s_of(max_age)
+    )
+    decision = answer(reports, question, datetime.now(UTC), waivers)
+    print(FORMATS[format_name](decision))
+    append_step_summary(decision, os.environ)
     return decision.verdict.exit_code
 
 

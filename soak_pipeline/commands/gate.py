@@ -1,104 +1,300 @@
-"""The gate: may this release be promoted past this level? Answers from verdict files alone, in well under a second.
+"""The gate: may this release be promoted past this level? Answers from stored verdicts alone, in well under a second.
 
-Missing, damaged, foreign or stale evidence never opens it.
+Missing, damaged, foreign or stale evidence never opens it, and neither does a waiver that is not in order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
-from soak_pipeline.evidence.run_folder import RunFolder, run_folders
-from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.plan import RUN_ID_FORMAT, plan_hash
+from soak_pipeline.commands.waivers_file import read_waivers
+from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
+from soak_pipeline.model import errors
+from soak_pipeline.model.criterion_names import CRITERION_NAMES
+from soak_pipeline.model.plan import RUN_ID_FORMAT, Plan, plan_hash
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.model.verdict import CriterionResult, Verdict, overall, worst
+from soak_pipeline.model.waivers import Waived, Waiver, excuse
+from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, digest_of
 
 LEVELS = ("pull_request", "nightly", "pre_release")
+CLOCK_TOLERANCE = timedelta(minutes=5)
+_TAG_PREFIX = "refs/tags/"
+_SHORTEST_COMMIT = 7
 
 
-class StoredVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of `verdict.json` that the gate reads."""
+class GateVerdict(StrEnum):
+    """PASS and PASS_WITH_WAIVER open the gate."""
 
-    run_id: str
+    PASS = "PASS"
+    PASS_WITH_WAIVER = "PASS_WITH_WAIVER"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a command that ends with this answer."""
+        return errors.EXIT_PASS if self is GateVerdict.PASS_WITH_WAIVER else Verdict(self.value).exit_code
+
+
+class GateQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate is asked.
+
+    Attributes:
+        level: one of `LEVELS`; a run answers for the level of its profile and no other.
+        release: the release exactly as the run was given it; `refs/tags/` before it makes no difference.
+        commit: commit that the run must be of; an abbreviation of 7 digits or more counts; empty for any.
+        target: name of the target that the run must be of; empty for any, as long as there is only one.
+        max_age_s: a run that began earlier answers no more (seconds).
+    """
+
+    level: str
     release: str
-    profile: str
-    plan_hash: str
-    verdict: Verdict
-    why: str
+    commit: str = ""
+    target: str = ""
+    max_age_s: float = 24 * 3600.0
 
 
 class GateAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's answer.
 
     Attributes:
-        verdict: PASS opens the gate; anything else keeps it shut.
-        why: one sentence.
-        run_id: the run that decided; None when there is none.
+        verdict: PASS and PASS_WITH_WAIVER open the gate.
+        level, release: as asked.
+        why, next_step: one sentence each.
+        run_id, commit, target, plan_hash, run_folder: of the run that decided; empty when there is none.
+        unmet: criteria that keep the gate shut.
+        waived: criteria that do not hold and are excused.
+        notes: what the reader should know besides, such as waivers that have expired.
     """
 
+    verdict: GateVerdict
     level: str
     release: str
-    verdict: Verdict
     why: str
-    run_id: str | None = None
+    next_step: str
+    run_id: str = ""
+    commit: str = ""
+    target: str = ""
+    plan_hash: str = ""
+    run_folder: str = ""
+    unmet: tuple[CriterionResult, ...] = ()
+    waived: tuple[Waived, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def answer(reports: Path, level: str, release: str, max_age: timedelta, now: datetime) -> GateAnswer:
+class _Shut(Exception):
+    """The gate stays shut for a reason other than a criterion."""
+
+    def __init__(self, why: str, next_step: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.next_step = next_step
+
+
+def answer(reports: Path, question: GateQuestion, now: datetime, waivers_path: Path | None = None) -> GateAnswer:
     """The newest run of a release at a level decides.
 
     Args:
         reports: the reports folder.
-        level: one of `LEVELS`; a run answers for the level of its profile and no other.
-        release: the release exactly as the run was given it.
-        max_age: an older run answers no more.
+        question: what is asked.
         now: present time, with its zone.
+        waivers_path: file of waivers; None for none.
+
+    Raises:
+        EvidenceUnreadable: the reports folder is a symbolic link.
     """
+    folder = None
+    try:
+        folder, plan = _deciding_run(reports, question, now)
+        document = _trusted_document(folder, plan, question)
+    except _Shut as shut:
+        return GateAnswer(
+            verdict=GateVerdict.INCONCLUSIVE,
+            level=question.level,
+            release=question.release,
+            why=shut.why,
+            next_step=shut.next_step,
+            run_id=folder.run_id if folder else "",
+            run_folder=str(folder.path) if folder else "",
+        )
+    return _with_waivers(document, folder, question, now, waivers_path)
 
-    def shut(why: str, run_id: str | None = None) -> GateAnswer:
-        return GateAnswer(level=level, release=release, verdict=Verdict.INCONCLUSIVE, why=why, run_id=run_id)
 
-    newest = next(_runs_of(reports, level, release), None)
-    if newest is None:
-        return shut(f"no {level} run of release {release!r} under {reports}; start one with `soak run`")
-    age = now - datetime.strptime(newest.run_id, RUN_ID_FORMAT).replace(tzinfo=UTC)
+def _with_waivers(
+    document: VerdictDocument, folder: RunFolder, question: GateQuestion, now: datetime, waivers_path: Path | None
+) -> GateAnswer:
+    """The run's own verdict, or what is left of it when some criteria are excused."""
+    refused = None
+    waivers: tuple[Waiver, ...] = ()
+    if waivers_path is not None:
+        try:
+            waivers = read_waivers(waivers_path)
+        except errors.BadInput as error:
+            refused = error
+    excused = excuse(
+        document.criteria, waivers, release=document.release, target=document.target, today=now.astimezone(UTC).date()
+    )
+    verdict = GateVerdict(document.verdict.value)
+    why, next_step = document.why, document.next_step
+    if excused.waived and not excused.unmet:
+        verdict = GateVerdict.PASS_WITH_WAIVER
+        names = ", ".join(waived.criterion for waived in excused.waived)
+        why = f"Every criterion that was asked holds or is waived; waived: {names}."
+        first = min(excused.waived, key=lambda waived: waived.expiry)
+        next_step = f"The promotion is allowed; {first.owner} has until {first.expiry} to make {first.criterion} hold."
+    elif excused.waived:
+        verdict = GateVerdict(worst(result.verdict for result in excused.unmet).value)
+        first_unmet = next(result for result in excused.unmet if result.verdict == verdict.value)
+        why = f"{first_unmet.name}: {first_unmet.why}"
+        next_step = first_unmet.fix or f"Look at {first_unmet.name} in the report."
+    if refused is not None:
+        verdict = GateVerdict(worst([Verdict(verdict.value), Verdict.INCONCLUSIVE]).value)
+        why = f"The waivers are refused: {refused} The run itself: {document.verdict}: {why}"
+        next_step = f"Correct {waivers_path}, or ask without it."
+    return GateAnswer(
+        verdict=verdict,
+        level=question.level,
+        release=question.release,
+        why=why,
+        next_step=next_step,
+        run_id=document.run_id,
+        commit=document.commit,
+        target=document.target,
+        plan_hash=document.plan_hash,
+        run_folder=str(folder.path),
+        unmet=excused.unmet,
+        waived=excused.waived,
+        notes=excused.notes,
+    )
+
+
+def _deciding_run(reports: Path, question: GateQuestion, now: datetime) -> tuple[RunFolder, Plan]:
+    """The newest run of that level, release, commit and target, which must not be too old.
+
+    Raises:
+        _Shut: there is none, or nobody can say which one.
+    """
+    again = f"Start one: soak run --profile {question.level} --release {question.release}"
+    same_release = list(_runs_of(reports, question))
+    matching = [
+        (folder, plan)
+        for folder, plan in same_release
+        if _same_commit(question.commit, plan.commit) and question.target in ("", plan.target.name)
+    ]
+    if not matching:
+        others = sorted({f"commit {plan.commit or 'unknown'} on {plan.target.name}" for _, plan in same_release})
+        wanted = "".join(
+            f" {name} {value}" for name, value in (("commit", question.commit), ("target", question.target)) if value
+        )
+        found = f"; there are runs of {', '.join(others)}" if others else ""
+        raise _Shut(f"No {question.level} run of release {question.release!r}{wanted} under {reports}{found}.", again)
+    folder, plan = matching[0]
+    age = now - _started(folder)
+    max_age = timedelta(seconds=question.max_age_s)
     if age > max_age:
         hours, limit = age / timedelta(hours=1), max_age / timedelta(hours=1)
-        return shut(f"run {newest.run_id} is {hours:.1f} h old, limit {limit:g} h; run it again", newest.run_id)
-    try:
-        stored = _stored_verdict(newest)
-    except EvidenceUnreadable as error:
-        return shut(f"run {newest.run_id} has no readable verdict: {error}", newest.run_id)
-    if (stored.run_id, stored.profile, stored.release) != (newest.run_id, level, release):
-        return shut(f"{newest.path / 'verdict.json'} is of another run, level or release", newest.run_id)
-    plan = newest.read_plan()
-    if stored.plan_hash != plan_hash(plan):
-        return shut(f"{newest.path / 'verdict.json'} was not made from the plan beside it", newest.run_id)
-    if plan.profile != PROFILES[level] or plan.thresholds != Thresholds():
-        return shut(f"run {newest.run_id} changed the load or the limits of the {level} level", newest.run_id)
-    return GateAnswer(level=level, release=release, verdict=stored.verdict, why=stored.why, run_id=newest.run_id)
+        raise _Shut(f"Run {folder.run_id} is {hours:.1f} h old, limit {limit:g} h.", again)
+    if age < -CLOCK_TOLERANCE:
+        raise _Shut(
+            f"Run {folder.run_id} begins {-age / timedelta(minutes=1):.0f} min from now.",
+            "Set the clock of this machine or of the one that ran the soak.",
+        )
+    targets = sorted({plan.target.name for folder, plan in matching if now - _started(folder) <= max_age})
+    if len(targets) > 1:
+        raise _Shut(
+            f"Release {question.release!r} has {question.level} runs on several targets: {', '.join(targets)}.",
+            "Say with --target which of them decides.",
+        )
+    return folder, plan
 
 
-def _runs_of(reports: Path, level: str, release: str) -> Iterator[RunFolder]:
-    """Runs of that level and release, newest first; one whose plan cannot be read is passed over."""
+def _runs_of(reports: Path, question: GateQuestion) -> Iterator[tuple[RunFolder, Plan]]:
+    """Runs of that level and release, newest first.
+
+    Raises:
+        _Shut: a run's plan is damaged, and its verdict does not show that it is of another release or level.
+    """
     for folder in reversed(list(run_folders(reports))):
         try:
             plan = folder.read_plan()
-        except EvidenceUnreadable:
+        except errors.EvidenceUnreadable as error:
+            if _may_be_of(folder, question):
+                raise _Shut(
+                    f"A run that may be of release {question.release!r} cannot be read: {error}.",
+                    f"Repair {folder.path}, or move it away if it is of no use.",
+                ) from error
             continue
-        if plan.profile.name == level and plan.release == release:
-            yield folder
+        if plan.profile.name == question.level and _name_of(plan.release) == _name_of(question.release):
+            yield folder, plan
 
 
-def _stored_verdict(folder: RunFolder) -> StoredVerdict:
-    path = folder.path / "verdict.json"
+def _may_be_of(folder: RunFolder, question: GateQuestion) -> bool:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=StoredVerdict)
-    except OSError as error:
-        raise EvidenceUnreadable(f"{path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise EvidenceUnreadable(f"{path}: {error}") from error
+        document = read_json(folder.path / VERDICT_FILE, VerdictDocument)
+    except errors.EvidenceUnreadable:
+        return True
+    return document.profile == question.level and _name_of(document.release) == _name_of(question.release)
+
+
+def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> VerdictDocument:
+    """The run's verdict, if it is whole, about every criterion, and made from the plan beside it.
+
+    Raises:
+        _Shut: otherwise.
+    """
+    path = folder.path / VERDICT_FILE
+    write_again = f"If the evidence is in order, judge it again: soak report {folder.run_id}"
+    if not path.exists():
+        raise _Shut(
+            f"Run {folder.run_id} has no verdict: it is still running, was cancelled, or broke.",
+            "Wait for it to end, or run it again.",
+        )
+    try:
+        document = read_json(path, VerdictDocument)
+    except errors.EvidenceUnreadable as error:
+        raise _Shut(f"Run {folder.run_id} has no readable verdict: {error}.", write_again) from error
+    expected = (plan.run_id, plan.release, plan.commit, plan.profile.name, plan.target.name)
+    if plan.run_id != folder.run_id or expected != (
+        document.run_id, document.release, document.commit, document.profile, document.target
+    ):  # fmt: skip
+        raise _Shut(f"{path} is of another run, release, commit, level or target than its folder.", write_again)
+    if document.plan_hash != plan_hash(plan):
+        raise _Shut(f"{path} was not made from the plan beside it: the plan hashes differ.", write_again)
+    if document.digest != digest_of(document):
+        raise _Shut(f"{path} was changed after it was written: its digest does not match.", write_again)
+    names = tuple(result.name for result in document.criteria)
+    if names != CRITERION_NAMES:
+        missing = sorted(set(CRITERION_NAMES) - set(names))
+        about = f"says nothing about {', '.join(missing)}" if missing else "names other criteria than those known here"
+        raise _Shut(f"{path} {about}.", write_again)
+    if document.verdict is not overall(document.criteria):
+        raise _Shut(f"{path} contradicts itself: its verdict does not follow from its criteria.", write_again)
+    if plan.profile != PROFILES[question.level] or plan.thresholds != Thresholds() or document.thresholds_changed:
+        raise _Shut(
+            f"Run {folder.run_id} changed the load or the limits of the {question.level} level.",
+            f"Run the level as it is: soak run --profile {question.level} --release {question.release}",
+        )
+    return document
+
+
+def _started(folder: RunFolder) -> datetime:
+    return datetime.strptime(folder.run_id, RUN_ID_FORMAT).replace(tzinfo=UTC)
+
+
+def _name_of(release: str) -> str:
+    return release.removeprefix(_TAG_PREFIX)
+
+
+def _same_commit(wanted: str, commit: str) -> bool:
+    """Whether two commits are the same, one of them perhaps abbreviated."""
+    if not wanted:
+        return True
+    shorter, longer = sorted((wanted.lower(), commit.lower()), key=len)
+    return longer == shorter or (len(shorter) >= _SHORTEST_COMMIT and longer.startswith(shorter))

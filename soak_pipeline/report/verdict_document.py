@@ -6,6 +6,7 @@ judgement says. Imports nothing heavy, because the gate reads it within a fracti
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -32,6 +33,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
         started_at, ended_at: time zero of the run, and when the last evidence was taken; null when unknown.
         thresholds_changed: limits that differ from the plan's own; a gate must not accept such a verdict.
         criteria: one result per criterion, in the registry's order.
+        digest: SHA-256 (hex) of everything else in the document, see `digest_of`; empty in a file of an older version.
         format_version: of this file.
     """
 
@@ -49,6 +51,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: str | None
     thresholds_changed: dict[str, float]
     criteria: tuple[CriterionResult, ...]
+    digest: str = ""
     format_version: int = FORMAT_VERSION
 
 
@@ -60,7 +63,7 @@ def verdict_document(plan: Plan, judgement: Judgement, ended_us: int | None = No
         judgement: of that run.
         ended_us: when the last evidence was taken, microseconds since the plan's epoch; None when unknown.
     """
-    return VerdictDocument(
+    document = VerdictDocument(
         run_id=plan.run_id,
         release=plan.release,
         commit=plan.commit,
@@ -76,6 +79,18 @@ def verdict_document(plan: Plan, judgement: Judgement, ended_us: int | None = No
         thresholds_changed=judgement.thresholds_changed,
         criteria=judgement.criteria,
     )
+    return msgspec.structs.replace(document, digest=digest_of(document))
+
+
+def digest_of(document: VerdictDocument) -> str:
+    """SHA-256 (hex) of the canonical JSON of a document without its own digest.
+
+    A gate finds by it that a file was damaged or edited. It is no signature: who may write the file may write the
+    digest too.
+    """
+    blank = msgspec.structs.replace(document, digest="")
+    as_read = msgspec.json.decode(msgspec.json.encode(blank), type=VerdictDocument)
+    return hashlib.sha256(msgspec.json.encode(as_read, order="deterministic")).hexdigest()
 
 
 def moment(plan: Plan, time_us: int) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,124 +12,285 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.commands.gate import GateAnswer, answer
+from soak_pipeline.commands.gate import GateAnswer, GateQuestion, GateVerdict, answer
+from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.model.plan import make_plan, plan_hash
-from soak_pipeline.model.profile import PROFILES, Profile
-from soak_pipeline.model.target import Target
+from soak_pipeline.model.criterion_names import CRITERION_NAMES
+from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.model.verdict import CriterionResult, Verdict
+from soak_pipeline.report.verdict_document import VerdictDocument, digest_of
+from soak_pipeline_tests.commands.gate_runs import NOW, RUN_ID, store_run
 
-RUN_ID = "20261123T073000Z"
-DEFAULT_LIMITS = Thresholds()
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-
-def _store(
-    reports: Path,
-    *,
-    run_id: str = RUN_ID,
-    profile: Profile = PROFILES["nightly"],
-    thresholds: Thresholds = DEFAULT_LIMITS,
-    release: str = "v1.2.3",
-    verdict: str = "PASS",
-    changed: dict[str, object] | None = None,
-) -> RunFolder:
-    plan = make_plan(
-        run_id=run_id, profile=profile, target=Target(name="t"), thresholds=thresholds, seed=1, release=release
-    )
-    folder = RunFolder(reports, run_id)
-    folder.write_plan(plan)
-    document = {
-        "run_id": run_id,
-        "release": release,
-        "profile": profile.name,
-        "plan_hash": plan_hash(plan),
-        "verdict": verdict,
-        "why": "because",
-    }
-    (folder.path / "verdict.json").write_text(json.dumps(document | (changed or {})))
-    return folder
+Change = Callable[[VerdictDocument], VerdictDocument]
 
 
-def _ask(reports: Path, level: str = "nightly", release: str = "v1.2.3", max_age_h: float = 24) -> GateAnswer:
-    return answer(reports, level, release, timedelta(hours=max_age_h), NOW)
+def _ask(reports: Path, level: str = "nightly", release: str = "v1.2.3", **question: object) -> GateAnswer:
+    return answer(reports, GateQuestion(level=level, release=release, **question), NOW)
 
 
-@pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE"])
-def test_the_stored_verdict_is_the_answer(tmp_path: Path, verdict: str) -> None:
-    _store(tmp_path, verdict=verdict)
+def test_the_gate_knows_the_criteria_of_the_registry() -> None:
+    assert tuple(criterion.name for criterion in CRITERIA) == CRITERION_NAMES
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_the_stored_verdict_is_the_answer(tmp_path: Path, verdict: Verdict) -> None:
+    store_run(tmp_path, criteria={"roots_are_sealed": verdict})
     given_answer = _ask(tmp_path)
-    assert given_answer.verdict == verdict
+    assert given_answer.verdict == verdict.value
     assert given_answer.run_id == RUN_ID
+    assert [result.name for result in given_answer.unmet] == (["roots_are_sealed"] if verdict != "PASS" else [])
+
+
+def test_the_answer_says_what_it_is_bound_to(tmp_path: Path) -> None:
+    folder = store_run(tmp_path, commit="0123abc", target="staging")
+    given_answer = _ask(tmp_path)
+    assert (given_answer.commit, given_answer.target) == ("0123abc", "staging")
+    assert given_answer.run_folder == str(folder.path)
+    assert len(given_answer.plan_hash) == 64
 
 
 def test_without_a_run_the_gate_is_shut(tmp_path: Path) -> None:
-    assert _ask(tmp_path).verdict is Verdict.INCONCLUSIVE
+    given_answer = _ask(tmp_path)
+    assert given_answer.verdict is GateVerdict.INCONCLUSIVE
+    assert given_answer.next_step == "Start one: soak run --profile nightly --release v1.2.3"
 
 
-def test_another_release_or_level_does_not_answer(tmp_path: Path) -> None:
-    _store(tmp_path)
-    assert _ask(tmp_path, release="v1.2.4").run_id is None
-    assert _ask(tmp_path, level="pre_release").run_id is None
+@pytest.mark.parametrize("level", ["pull_request", "nightly", "pre_release"])
+@pytest.mark.parametrize("profile", list(PROFILES))
+def test_a_level_is_answered_by_its_own_profile_only(tmp_path: Path, level: str, profile: str) -> None:
+    store_run(tmp_path, profile=PROFILES[profile])
+    assert (_ask(tmp_path, level).verdict is GateVerdict.PASS) is (level == profile)
 
 
-def test_the_newest_run_decides_even_when_an_older_one_passed(tmp_path: Path) -> None:
-    _store(tmp_path, run_id="20261123T010000Z", verdict="PASS")
-    _store(tmp_path, run_id="20261123T020000Z", verdict="FAIL")
-    assert _ask(tmp_path).verdict is Verdict.FAIL
+def test_another_release_does_not_answer(tmp_path: Path) -> None:
+    store_run(tmp_path)
+    for other in ("v1.2.4", "v1.2", "V1.2.3", "v1.2.3-rc1", "", "*"):
+        assert _ask(tmp_path, release=other).run_id == ""
 
 
-def test_a_newest_run_without_a_verdict_keeps_it_shut(tmp_path: Path) -> None:
-    _store(tmp_path, run_id="20261123T010000Z", verdict="PASS")
-    (_store(tmp_path, run_id="20261123T020000Z").path / "verdict.json").unlink()
-    assert _ask(tmp_path).verdict is Verdict.INCONCLUSIVE
-
-
-def test_exactly_at_the_age_limit_it_still_answers(tmp_path: Path) -> None:
-    _store(tmp_path)
-    assert _ask(tmp_path, max_age_h=4.5).verdict is Verdict.PASS
-    stale = answer(tmp_path, "nightly", "v1.2.3", timedelta(hours=4.5), NOW + timedelta(seconds=1))
-    assert stale.verdict is Verdict.INCONCLUSIVE
-    assert "run it again" in stale.why
+def test_a_tag_may_be_named_by_its_full_reference(tmp_path: Path) -> None:
+    store_run(tmp_path)
+    assert _ask(tmp_path, release="refs/tags/v1.2.3").verdict is GateVerdict.PASS
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("stored", "asked", "opens"),
     [
-        {"run_id": "20261122T000000Z"},
-        {"release": "v1.2.2"},
-        {"profile": "smoke"},
-        {"plan_hash": "0" * 64},
-        {"verdict": "pass"},
-        {"verdict": None},
+        ("0123abcdef", "0123abcdef", True),
+        ("0123abcdef", "0123ABC", True),
+        ("0123abc", "0123abcdef", True),
+        ("0123abcdef", "0123ab", False),
+        ("0123abcdef", "0123abcdee", False),
+        ("", "0123abcdef", False),
+        ("", "", True),
+        ("0123abcdef", "", True),
     ],
 )
-def test_a_verdict_that_is_not_bound_to_its_plan_keeps_it_shut(tmp_path: Path, changed: dict[str, object]) -> None:
-    _store(tmp_path, changed=changed)
-    assert _ask(tmp_path).verdict is Verdict.INCONCLUSIVE
+def test_the_commit_that_is_asked_for_must_be_that_of_the_run(
+    tmp_path: Path, stored: str, asked: str, opens: bool
+) -> None:
+    store_run(tmp_path, commit=stored)
+    assert (_ask(tmp_path, commit=asked).verdict is GateVerdict.PASS) is opens
+
+
+def test_a_run_of_another_commit_is_named(tmp_path: Path) -> None:
+    store_run(tmp_path, commit="0123abcdef", target="staging")
+    why = _ask(tmp_path, commit="fedcba9876").why
+    assert "'v1.2.3' commit fedcba9876" in why
+    assert "there are runs of commit 0123abcdef on staging" in why
+
+
+def test_runs_on_several_targets_need_to_be_told_apart(tmp_path: Path) -> None:
+    store_run(tmp_path, run_id="20261123T010000Z", target="staging", criteria={"roots_are_sealed": Verdict.FAIL})
+    store_run(tmp_path, run_id="20261123T020000Z", target="laptop")
+    assert "several targets: laptop, staging" in _ask(tmp_path).why
+    assert _ask(tmp_path, target="staging").verdict is GateVerdict.FAIL
+    assert _ask(tmp_path, target="laptop").verdict is GateVerdict.PASS
+    assert _ask(tmp_path, target="elsewhere").run_id == ""
+
+
+def test_the_newest_run_decides_even_when_an_older_one_passed(tmp_path: Path) -> None:
+    store_run(tmp_path, run_id="20261123T010000Z")
+    store_run(tmp_path, run_id="20261123T020000Z", criteria={"load_was_valid": Verdict.FAIL})
+    assert _ask(tmp_path).verdict is GateVerdict.FAIL
+
+
+def test_a_newest_run_without_a_verdict_keeps_it_shut(tmp_path: Path) -> None:
+    store_run(tmp_path, run_id="20261123T010000Z")
+    (store_run(tmp_path, run_id="20261123T020000Z").path / "verdict.json").unlink()
+    given_answer = _ask(tmp_path)
+    assert given_answer.verdict is GateVerdict.INCONCLUSIVE
+    assert "still running" in given_answer.why
+
+
+def test_exactly_at_the_age_limit_it_still_answers(tmp_path: Path) -> None:
+    store_run(tmp_path)
+    question = GateQuestion(level="nightly", release="v1.2.3", max_age_s=4.5 * 3600)
+    assert answer(tmp_path, question, NOW).verdict is GateVerdict.PASS
+    stale = answer(tmp_path, question, NOW + timedelta(seconds=1))
+    assert stale.verdict is GateVerdict.INCONCLUSIVE
+    assert "4.5 h old, limit 4.5 h" in stale.why
+
+
+def test_a_run_from_the_future_does_not_answer(tmp_path: Path) -> None:
+    store_run(tmp_path, run_id="20261123T121000Z")
+    assert "10 min from now" in _ask(tmp_path).why
+
+
+def _edit(**changes: object) -> Change:
+    return lambda document: msgspec.structs.replace(document, **changes)
+
+
+def _signed(change: Change) -> Change:
+    """An edit by somebody who also writes the digest again."""
+
+    def edit(document: VerdictDocument) -> VerdictDocument:
+        changed = change(document)
+        return msgspec.structs.replace(changed, digest=digest_of(changed))
+
+    return edit
+
+
+def _all_pass(document: VerdictDocument) -> VerdictDocument:
+    criteria = tuple(msgspec.structs.replace(result, verdict=Verdict.PASS) for result in document.criteria)
+    return msgspec.structs.replace(document, criteria=criteria, verdict=Verdict.PASS)
+
+
+def _without_the_worst(document: VerdictDocument) -> VerdictDocument:
+    criteria = tuple(result for result in document.criteria if result.verdict is Verdict.PASS)
+    return msgspec.structs.replace(document, criteria=criteria, verdict=Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (_edit(verdict=Verdict.PASS), "digest does not match"),
+        (_all_pass, "digest does not match"),
+        (_edit(digest=""), "digest does not match"),
+        (_signed(_edit(verdict=Verdict.PASS)), "contradicts itself"),
+        (_signed(_without_the_worst), "says nothing about roots_are_sealed"),
+        (_signed(_edit(run_id="20261122T000000Z")), "is of another run"),
+        (_signed(_edit(release="v1.2.2")), "is of another run, release"),
+        (_signed(_edit(commit="fedcba9")), "is of another run, release, commit"),
+        (_signed(_edit(profile="smoke")), "is of another run"),
+        (_signed(_edit(target="other")), "is of another run"),
+        (_signed(_edit(plan_hash="0" * 64)), "plan hashes differ"),
+        (_signed(_edit(thresholds_changed={"error_share_max": 1.0})), "changed the load or the limits"),
+    ],
+)
+def test_a_changed_verdict_keeps_it_shut(tmp_path: Path, change: Change, why: str) -> None:
+    store_run(tmp_path, criteria={"roots_are_sealed": Verdict.FAIL}, change=change)
+    given_answer = _ask(tmp_path)
+    assert given_answer.verdict is GateVerdict.INCONCLUSIVE
+    assert why in given_answer.why
+
+
+def test_a_plan_that_was_changed_afterwards_keeps_it_shut(tmp_path: Path) -> None:
+    folder = store_run(tmp_path)
+    plan = folder.plan_path.read_text()
+    assert '"seed": 1,' in plan
+    folder.plan_path.write_text(plan.replace('"seed": 1,', '"seed": 2,'))
+    assert "plan hashes differ" in _ask(tmp_path).why
+
+
+def test_a_run_that_cannot_be_attributed_keeps_it_shut(tmp_path: Path) -> None:
+    store_run(tmp_path, run_id="20261123T010000Z")
+    damaged = store_run(tmp_path, run_id="20261123T020000Z", criteria={"load_was_valid": Verdict.FAIL})
+    damaged.plan_path.write_text("{")
+    assert "may be of release 'v1.2.3' cannot be read" in _ask(tmp_path).why
+
+
+def test_a_damaged_run_of_another_release_is_passed_over(tmp_path: Path) -> None:
+    store_run(tmp_path, run_id="20261123T010000Z")
+    store_run(tmp_path, run_id="20261123T020000Z", release="v9").plan_path.write_text("{")
+    assert _ask(tmp_path).verdict is GateVerdict.PASS
 
 
 def test_a_smaller_load_or_softer_limits_do_not_answer_for_the_level(tmp_path: Path) -> None:
-    _store(tmp_path, profile=msgspec.structs.replace(PROFILES["nightly"], users=10))
+    store_run(tmp_path, profile=msgspec.structs.replace(PROFILES["nightly"], users=10))
     assert "changed the load or the limits" in _ask(tmp_path).why
-    _store(tmp_path, run_id="20261123T080000Z", thresholds=Thresholds(gateway_latency_ms_p95_max=1e6))
-    assert _ask(tmp_path).verdict is Verdict.INCONCLUSIVE
+    store_run(tmp_path, run_id="20261123T080000Z", thresholds=Thresholds(gateway_latency_ms_p95_max=1e6))
+    assert "changed the load or the limits" in _ask(tmp_path).why
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.binary(max_size=300))
 def test_no_garbage_opens_the_gate(tmp_path: Path, garbage: bytes) -> None:
-    (_store(tmp_path).path / "verdict.json").write_bytes(garbage)
-    assert _ask(tmp_path).verdict is Verdict.INCONCLUSIVE
+    (store_run(tmp_path).path / "verdict.json").write_bytes(garbage)
+    assert _ask(tmp_path).verdict is GateVerdict.INCONCLUSIVE
 
 
-def test_the_command_answers_with_its_exit_code(tmp_path: Path) -> None:
-    fresh = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    _store(tmp_path, run_id=fresh, verdict="FAIL")
-    command = [sys.executable, "-m", "soak_pipeline.cli", "gate", "--level", "nightly", "--release", "v1.2.3", "--json"]
-    done = subprocess.run(
-        [*command, "--reports", str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_edit_of_a_failed_verdict_opens_the_gate(tmp_path: Path, data: st.DataObject) -> None:
+    """Any slice of the file is replaced by any other text."""
+    path = store_run(tmp_path, criteria={"roots_are_sealed": Verdict.FAIL}).path / "verdict.json"
+    text = path.read_text()
+    start = data.draw(st.integers(0, len(text)))
+    length = data.draw(st.integers(0, 40))
+    path.write_text(
+        text[:start] + data.draw(st.sampled_from(['"PASS"', "null", "", "0", "}"])) + text[start + length :]
     )
-    assert done.returncode == 1, done.stderr
-    assert json.loads(done.stdout)["verdict"] == "FAIL"
+    assert _ask(tmp_path).verdict.exit_code != 0
+
+
+def test_a_verdict_that_is_no_file_keeps_it_shut(tmp_path: Path) -> None:
+    path = store_run(tmp_path).path / "verdict.json"
+    path.unlink()
+    path.mkdir()
+    assert "no readable verdict" in _ask(tmp_path).why
+
+
+def test_a_criterion_that_was_not_asked_needs_no_pass(tmp_path: Path) -> None:
+    results = tuple(
+        CriterionResult(name=name, verdict=Verdict.PASS, why="holds", asked=name != "nothing_leaks")
+        for name in CRITERION_NAMES
+    )
+    store_run(tmp_path, change=_signed(_edit(criteria=results)))
+    assert _ask(tmp_path).verdict is GateVerdict.PASS
+
+
+class Repository:
+    """A real git repository."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.git("init", "--quiet")
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
+        done = subprocess.run(
+            ["git", "-C", str(self.path), *identity, *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    def commit_and_tag(self, tag: str) -> None:
+        self.git("commit", "--quiet", "--allow-empty", "-m", "change")
+        self.git("tag", "--force", "--annotate", tag, "-m", tag)
+
+
+def test_a_release_is_a_tag_and_its_commit(tmp_path: Path) -> None:
+    """As a workflow asks: the release is the tag at the head, the commit the one that the tag points to."""
+    (tmp_path / "repository").mkdir()
+    repository = Repository(tmp_path / "repository")
+    repository.commit_and_tag("v1.2.3")
+    reports = tmp_path / "reports"
+
+    def ask() -> GateAnswer:
+        release = repository.git("describe", "--tags", "--exact-match")
+        return _ask(reports, release=release, commit=repository.git("rev-parse", f"{release}^{{commit}}"))
+
+    assert ask().verdict is GateVerdict.INCONCLUSIVE
+    store_run(reports, release="v1.2.3", commit=repository.git("rev-parse", "v1.2.3^{commit}"))
+    assert ask().verdict is GateVerdict.PASS
+    repository.commit_and_tag("v1.2.3")
+    assert ask().verdict is GateVerdict.INCONCLUSIVE
+    assert "there are runs of commit" in ask().why
+
+
+def test_the_oldest_moment_is_in_utc(tmp_path: Path) -> None:
+    store_run(tmp_path)
+    elsewhere = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).astimezone()
+    assert answer(tmp_path, GateQuestion(level="nightly", release="v1.2.3"), elsewhere).verdict is GateVerdict.PASS
+    assert RunFolder(tmp_path, RUN_ID).exists
