@@ -55,6 +55,12 @@ def app() -> None:
 @click.option(
     "--run-time", envvar="LOCUST_RUN_TIME", show_envvar=True, help="Length of the soak, such as 60m or 1h30m."
 )
+@click.option(
+    "--fairness-order",
+    default="abba",
+    show_default=True,
+    help="abba: interleaved pairs of windows; classic: 10 min of baseline, then 10 min of burst.",
+)
 @click.option("--release", default="", help="What is under test; the gate asks for it by this name.")
 @click.option("--commit", default="", help="Commit of the platform.")
 @click.option("--seed", type=int, help="Seed of the load; derived from the run id by default.")
@@ -68,6 +74,7 @@ def run(
     target: Path | None,
     users: int | None,
     run_time: str | None,
+    fairness_order: str,
     release: str,
     commit: str,
     seed: int | None,
@@ -86,6 +93,7 @@ def run(
         target_path=str((target or Path(DEFAULT_TARGET_FILE)).absolute()),
         users=users,
         run_time=run_time,
+        fairness_order=fairness_order,
         release=release,
         commit=commit,
         seed=seed,

@@ -52,8 +52,9 @@ class RatioInterval:
 class PhaseComparison:
     """Decision for one tenant from two long phases.
 
-    `as_measured` compares the phases directly, `without_drift` after removing a common linear drift. None where too
-    few sub-windows hold enough samples.
+    `as_measured` compares the phases directly, `without_drift` after removing a common linear drift.
+    `percentile_baseline` and `percentile_burst` are geometric means over the sub-windows, in the unit of the latencies;
+    their quotient is the ratio as measured. None where too few sub-windows hold enough samples.
     """
 
     decision: Decision
@@ -64,6 +65,8 @@ class PhaseComparison:
     sub_windows_baseline: int
     sub_windows_burst: int
     reason: str
+    percentile_baseline: float | None = None
+    percentile_burst: float | None = None
 
 
 def compare_phases(
@@ -125,7 +128,8 @@ def compare_phases(
         decision, reason = Decision.OPEN, "the phases differ, but drift would explain it as well; interleave them"
     else:
         decision, reason = Decision.OPEN, f"an interval holds the limit {limit:g}"
-    return PhaseComparison(decision, measured, adjusted, confidence, limit, *counts, reason)
+    levels = (math.exp(float(part.log_percentiles.mean())) for part in (before, after))
+    return PhaseComparison(decision, measured, adjusted, confidence, limit, *counts, reason, *levels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from soak_pipeline.analysis.decision import Decision
 from soak_pipeline.analysis.fairness import FairnessResult, judge_fairness
-from soak_pipeline.analysis.phases import PhaseComparison, compare_phases
+from soak_pipeline.analysis.phases import PhaseComparison, Spans, compare_phases
 from soak_pipeline.criteria.fairness_samples import (
     JUDGED_KIND,
     MINIMUM_SAMPLES,
@@ -20,9 +20,11 @@ from soak_pipeline.criteria.fairness_samples import (
     quiet_tenants,
     tenant_windows,
 )
-from soak_pipeline.criteria.windows import FairnessWindows
+from soak_pipeline.criteria.windows import FairnessWindows, judged_span_s
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.profile import FairnessOrder
+from soak_pipeline.model.traffic import Phase
 
 ALPHA = 0.05
 SHARE = 0.99
@@ -46,24 +48,50 @@ class RatioDecision:
 def fairness_is_decided(requests: RequestTable, plan: Plan, looks_done: int) -> bool:
     """Whether another look could not change the answer: every quiet tenant is PASS, or one is FAIL.
 
+    The classic order has no other look.
+
     Args:
         requests: the records so far.
         plan: of the run.
         looks_done: how many looks' windows have been run, from 1.
     """
+    if plan.profile.fairness.order == FairnessOrder.CLASSIC:
+        return True
     windows, tenants = tenant_windows(plan, requests, looks_done)
     limit = plan.thresholds.fairness_latency_p99_ratio_max
-    decisions = [answer.decision for answer in decide_ratios(plan, windows, tenants, limit).values()]
+    decisions = [answer.decision for answer in _paired(plan, windows, tenants, limit).values()]
     return Decision.FAIL in decisions or all(decision is Decision.PASS for decision in decisions)
 
 
 def decide_ratios(
+    plan: Plan,
+    windows: FairnessWindows,
+    tenants: Mapping[str, TenantWindows],
+    limit: float,
+    zero_s: Mapping[str, float],
+) -> dict[str, RatioDecision]:
+    """The answer for every quiet tenant, in the plan's order.
+
+    Args:
+        plan: of the run.
+        windows, tenants: what was measured.
+        limit: largest allowed ratio.
+        zero_s: time zero of each session that began, seconds since the run's epoch.
+    """
+    if plan.profile.fairness.order != FairnessOrder.CLASSIC:
+        return _paired(plan, windows, tenants, limit)
+    names = quiet_tenants(plan)
+    spans = {
+        phase: [span for entry in windows.of_phase(phase) if (span := judged_span_s(entry, zero_s)) is not None]
+        for phase in (Phase.BASELINE, Phase.BURST)
+    }
+    return {name: _classic(plan, windows, tenants[name], limit, spans, len(names)) for name in names}
+
+
+def _paired(
     plan: Plan, windows: FairnessWindows, tenants: Mapping[str, TenantWindows], limit: float
 ) -> dict[str, RatioDecision]:
-    """The answer for every quiet tenant, in the plan's order."""
     names = quiet_tenants(plan)
-    if plan.profile.fairness.order == "classic":
-        return {name: _classic(plan, windows, tenants[name], limit, len(names)) for name in names}
     results = judge_fairness(
         [[tenants[name].latencies_of(pair) for pair in windows.pairs] for name in names],
         limit=limit,
@@ -85,8 +113,18 @@ def decide_ratios(
     }
 
 
-def _classic(plan: Plan, windows: FairnessWindows, tenant: TenantWindows, limit: float, tenants: int) -> RatioDecision:
-    """PASS at the plain level, FAIL at one shared over the tenants: only FAIL accuses one out of several."""
+def _classic(
+    plan: Plan,
+    windows: FairnessWindows,
+    tenant: TenantWindows,
+    limit: float,
+    spans: Mapping[Phase, Spans],
+    tenants: int,
+) -> RatioDecision:
+    """PASS at the plain level, FAIL at one shared over the tenants: only FAIL accuses one out of several.
+
+    The phases are held against their planned spans, so that one that ended early does not look whole.
+    """
     baseline = tenant.pooled(pair.baseline for pair in windows.pairs)
     burst = tenant.pooled(pair.burst for pair in windows.pairs)
     fairness = plan.profile.fairness
@@ -104,6 +142,8 @@ def _classic(plan: Plan, windows: FairnessWindows, tenant: TenantWindows, limit:
             sub_window_s=sub_window_s,
             minimum_samples=MINIMUM_SAMPLES,
             alpha=alpha,
+            baseline_spans_s=spans[Phase.BASELINE],
+            burst_spans_s=spans[Phase.BURST],
         )
 
     plain, shared = compare(ALPHA), compare(ALPHA / tenants)

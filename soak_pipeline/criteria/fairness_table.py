@@ -19,7 +19,7 @@ from soak_pipeline.criteria.fairness_samples import (
     tenant_windows,
 )
 from soak_pipeline.criteria.latency_tables import percentiles
-from soak_pipeline.criteria.windows import FairnessWindows, looks_taken, seconds_of
+from soak_pipeline.criteria.windows import FairnessWindows, WindowPair, looks_taken, seconds_of, session_zeros_s
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import (
     FairnessDocument,
@@ -27,9 +27,11 @@ from soak_pipeline.model.documents import (
     LongBurst,
     PhaseSummary,
     Pressure,
+    RatioWithoutDrift,
     TenantFairness,
 )
 from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.profile import FairnessOrder
 from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import Phase
 
@@ -42,11 +44,11 @@ def fairness_document(evidence: RunEvidence) -> FairnessDocument:
     looks = looks_taken(evidence)
     windows, tenants = tenant_windows(plan, evidence.requests, looks)
     limit = evidence.thresholds.fairness_latency_p99_ratio_max
-    ratios = decide_ratios(plan, windows, tenants, limit)
+    ratios = decide_ratios(plan, windows, tenants, limit, session_zeros_s(evidence))
     planned = plan.profile.fairness.pairs_by_look
     return FairnessDocument(
         run_id=plan.run_id,
-        order=plan.profile.fairness.order,
+        order=plan.profile.fairness.order.value,
         limit=limit,
         looks=planned[:looks],
         looks_planned=planned,
@@ -60,7 +62,7 @@ def _tenant(
 ) -> TenantFairness:
     paired = answer.paired
     baseline, burst = (_summary(windows, tenant, phase) for phase in (Phase.BASELINE, Phase.BURST))
-    before_ms, after_ms = _p99_means(windows, tenant, answer)
+    before_ms, after_ms = _p99_means(answer)
     rise = None
     if baseline.requests and burst.requests:
         rise = rise_against_margin(
@@ -77,6 +79,7 @@ def _tenant(
         lower=answer.lower,
         upper=answer.upper,
         confidence=answer.confidence,
+        without_drift=_without_drift(answer),
         p_value=None if paired is None else paired.p_value_above_limit,
         p_value_holm=None if paired is None else paired.p_value_above_limit_holm,
         latency_ms_p99_baseline=before_ms,
@@ -89,7 +92,7 @@ def _tenant(
         error_share_side=None if rise is None else rise[0].value,
         log_ratio_sd=None if paired is None else paired.log_ratio_sd,
         pairs_needed=None if paired is None else paired.pairs_needed,
-        pairs=_pairs(windows, answer),
+        pairs=_pairs(windows, tenant, answer),
         long_burst=_long_burst(evidence.plan, windows, tenant),
         reason=answer.reason,
     )
@@ -109,9 +112,16 @@ def _summary(windows: FairnessWindows, tenant: TenantWindows, phase: Phase) -> P
     )
 
 
-def _pairs(windows: FairnessWindows, answer: RatioDecision) -> tuple[FairnessPair, ...]:
+def _without_drift(answer: RatioDecision) -> RatioWithoutDrift | None:
+    estimate = None if answer.classic is None else answer.classic.without_drift
+    if estimate is None:
+        return None
+    return RatioWithoutDrift(ratio=estimate.ratio, lower=estimate.lower, upper=estimate.upper)
+
+
+def _pairs(windows: FairnessWindows, tenant: TenantWindows, answer: RatioDecision) -> tuple[FairnessPair, ...]:
     if answer.paired is None:
-        return ()
+        return tuple(_long_pair(pair, tenant) for pair in windows.pairs)
     return tuple(
         FairnessPair(
             pair=pair.number,
@@ -127,10 +137,26 @@ def _pairs(windows: FairnessWindows, answer: RatioDecision) -> tuple[FairnessPai
     )
 
 
-def _p99_means(
-    windows: FairnessWindows, tenant: TenantWindows, answer: RatioDecision
-) -> tuple[float | None, float | None]:
-    """p99 before and during the burst (ms): geometric means over the usable pairs, whose quotient is the ratio."""
+def _long_pair(pair: WindowPair, tenant: TenantWindows) -> FairnessPair:
+    """The two long windows of the classic order, each as a whole."""
+    before, after = tenant.latencies_of(pair)
+    p99 = [percentile(values, SHARE) if len(values) >= MINIMUM_SAMPLES else None for values in (before, after)]
+    return FairnessPair(
+        pair=pair.number,
+        session=pair.baseline.session,
+        first=pair.first.value,
+        samples_baseline=len(before),
+        samples_burst=len(after),
+        latency_ms_p99_baseline=p99[0],
+        latency_ms_p99_burst=p99[1],
+        ratio=p99[1] / p99[0] if p99[0] is not None and p99[1] is not None else None,
+    )
+
+
+def _p99_means(answer: RatioDecision) -> tuple[float | None, float | None]:
+    """p99 before and during the burst (ms): geometric means over pairs or sub-windows; their quotient is the ratio."""
+    if answer.classic is not None:
+        return answer.classic.percentile_baseline, answer.classic.percentile_burst
     if answer.paired is not None:
         used = [
             (pair.percentile_baseline, pair.percentile_burst)
@@ -141,9 +167,7 @@ def _p99_means(
             return None, None
         before, after = np.log(np.array(used)).mean(axis=0)
         return math.exp(before), math.exp(after)
-    both = [tenant.pooled(windows.of_phase(phase)).latency_ms for phase in (Phase.BASELINE, Phase.BURST)]
-    before_ms, after_ms = (percentile(values, SHARE) if len(values) >= MINIMUM_SAMPLES else None for values in both)
-    return before_ms, after_ms
+    return None, None
 
 
 def _long_burst(plan: Plan, windows: FairnessWindows, tenant: TenantWindows) -> LongBurst | None:
@@ -151,7 +175,7 @@ def _long_burst(plan: Plan, windows: FairnessWindows, tenant: TenantWindows) -> 
 
     None where none was planned, and in classic order, whose burst is long itself.
     """
-    if not plan.profile.fairness.long_burst_s or plan.profile.fairness.order == "classic":
+    if not plan.profile.fairness.long_burst_s or plan.profile.fairness.order == FairnessOrder.CLASSIC:
         return None
     if windows.long_burst is None:
         return _no_long_burst("the long burst was not run")

@@ -5,7 +5,7 @@ Owns the reconstruction of windows and pairs from the plan. Never reads request 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from soak_pipeline.evidence.bundle import RunEvidence
@@ -43,6 +43,30 @@ class FairnessWindows:
         """All windows of one phase, the long burst included."""
         windows = [pair.baseline if phase is Phase.BASELINE else pair.burst for pair in self.pairs]
         return [*windows, self.long_burst] if self.long_burst and phase is Phase.BURST else windows
+
+
+def judged_span_s(entry: WindowOfSession, zero_s: Mapping[str, float]) -> tuple[float, float] | None:
+    """Start, after settling, and planned end of a window, seconds since the run's epoch.
+
+    Args:
+        entry: the window.
+        zero_s: time zero of each session that began, by name.
+
+    Returns:
+        None when its session never began.
+    """
+    zero = zero_s.get(entry.session)
+    return None if zero is None else (zero + entry.window.start_s + entry.window.settle_s, zero + entry.window.end_s)
+
+
+def session_zeros_s(evidence: RunEvidence) -> dict[str, float]:
+    """Time zero of each load session that began, seconds since the run's epoch."""
+    return {
+        report.name: report.zero_us / 1e6
+        for stage in (evidence.baseline, evidence.burst, evidence.soak)
+        for report in _sessions(stage)
+        if report.zero_us is not None
+    }
 
 
 def fairness_windows(plan: Plan, looks: int) -> FairnessWindows:

@@ -18,6 +18,7 @@ class SoakConfig(dg.Config):
     target_path: str = Field(DEFAULT_TARGET_FILE, description="Target file, relative to the project folder.")
     users: int | None = Field(None, description="Virtual users of the soak instead of the profile's.")
     run_time: str | None = Field(None, description="Length of the soak instead of the profile's, such as 90s or 60m.")
+    fairness_order: str = Field("abba", description="Interleaved pairs (abba), or 10 min + 10 min (classic).")
     release: str = Field("", description="What is under test; the verdict is bound to it.")
     commit: str = Field("", description="Commit under test; the verdict is bound to it.")
     seed: int | None = Field(None, description="Seed of the load; without one it is derived from the run id.")

@@ -164,15 +164,26 @@ class LongBurst(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class RatioWithoutDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """The ratio of two long phases after removing a drift that they share, with its interval."""
+
+    ratio: float
+    lower: float
+    upper: float
+
+
 class TenantFairness(msgspec.Struct, frozen=True, kw_only=True):
     """One quiet tenant before and during the burst.
 
     Attributes:
         decision: `PASS`, `FAIL` or `OPEN` about its p99 ratio.
-        ratio, lower, upper: geometric mean of the pairs' ratios, with the interval at `confidence`.
+        ratio, lower, upper: geometric mean of the pairs' ratios (in classic order, of the phases' sub-windows), with
+            the interval at `confidence`.
         confidence: of the interval, two-sided (0..1), at the look plan's level.
+        without_drift: in classic order, whose decision needs both; None with pairs, in which drift falls out.
         p_value, p_value_holm: of "the ratio is at most the limit", plain and adjusted over the tenants.
-        latency_ms_p99_baseline, latency_ms_p99_burst: geometric means over the pairs; their quotient is `ratio`.
+        latency_ms_p99_baseline, latency_ms_p99_burst: geometric means over the pairs or sub-windows; their quotient is
+            `ratio`.
         baseline, burst: pooled figures of each phase.
         error_share_rise, error_share_rise_lower, error_share_rise_upper: burst minus baseline.
         log_ratio_sd: spread of ln(ratio) over the pairs.
@@ -188,6 +199,7 @@ class TenantFairness(msgspec.Struct, frozen=True, kw_only=True):
     lower: float | None
     upper: float | None
     confidence: float | None
+    without_drift: RatioWithoutDrift | None = None
     p_value: float | None
     p_value_holm: float | None
     latency_ms_p99_baseline: float | None

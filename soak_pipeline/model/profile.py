@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 
 import msgspec
 
@@ -12,6 +13,14 @@ from soak_pipeline.model.traffic import PROBE_MIX, STANDARD_MIX, Kind
 
 MAX_USERS = 20_000
 MAX_RUN_TIME_S = 24 * 3600
+CLASSIC_WINDOW_S = 600.0
+
+
+class FairnessOrder(StrEnum):
+    """How baseline and burst follow each other: pairs of short windows, or one long window each."""
+
+    ABBA = "abba"
+    CLASSIC = "classic"
 
 
 class FairnessProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,7 +30,7 @@ class FairnessProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     look by look while the answer is open. `classic` is one long baseline and one long burst instead.
 
     Attributes:
-        order: `abba` or `classic`.
+        order: see `FairnessOrder`.
         quiet_users: virtual users of each quiet tenant, in every window.
         quiet_pace_s: mean seconds between two requests of one quiet user.
         noisy_users_baseline, noisy_users_burst: virtual users of the noisy tenant that are active.
@@ -35,7 +44,7 @@ class FairnessProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         quiet_mix, noisy_mix: share of each kind (0..1).
     """
 
-    order: str = "abba"
+    order: FairnessOrder = FairnessOrder.ABBA
     quiet_users: int
     quiet_pace_s: float
     noisy_users_baseline: int
@@ -153,7 +162,19 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
-def profile_named(name: str, *, users: int | None = None, soak_s: float | None = None) -> Profile:
+def classic_fairness(fairness: FairnessProfile) -> FairnessProfile:
+    """The same load in the classic order: ten minutes of baseline, then ten minutes of burst, at every size.
+
+    There is one look, and no long burst besides: the burst is long itself.
+    """
+    return msgspec.structs.replace(
+        fairness, order=FairnessOrder.CLASSIC, window_s=CLASSIC_WINDOW_S, pairs_by_look=(1,), long_burst_s=0.0
+    )
+
+
+def profile_named(
+    name: str, *, users: int | None = None, soak_s: float | None = None, fairness_order: str = FairnessOrder.ABBA
+) -> Profile:
     """A built-in profile, with the operator's overrides.
 
     Args:
@@ -190,9 +211,13 @@ def duration_s_of(text: str) -> float:
 
     Raises:
         BadInput: not such a duration, or zero.
+        fairness_order: `abba` as in every profile, or `classic`.
     """
     match = _DURATION.fullmatch(text.strip())
     seconds = sum(_SECONDS[unit] * int(value) for unit, value in match.groupdict().items() if value) if match else 0
     if seconds == 0:
         raise BadInput(f"duration {text!r}", ["expected a positive duration such as 90s, 60m or 1h30m"])
     return float(seconds)
+    if fairness_order not in tuple(FairnessOrder):
+        problems.append(f"unknown fairness order {fairness_order!r}; known: {', '.join(FairnessOrder)}")
+        fairness=classic_fairness(profile.fairness) if fairness_order == FairnessOrder.CLASSIC else profile.fairness,

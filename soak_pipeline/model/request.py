@@ -18,6 +18,7 @@ class SoakRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         target_path: target file, relative to the working directory or absolute.
         users: virtual users of the soak instead of the profile's.
         run_time: length of the soak instead of the profile's, as Locust writes it (`60m`).
+        fairness_order: `abba`, or `classic` for ten minutes of baseline and ten of burst.
         release, commit: what is under test; bound to the verdict.
         seed: of the load; None derives it from the run id.
         confirm_production: name of the target, typed again; a production target asks for it.
@@ -28,6 +29,7 @@ class SoakRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     target_path: str = DEFAULT_TARGET_FILE
     users: int | None = None
     run_time: str | None = None
+    fairness_order: str = "abba"
     release: str = ""
     commit: str = ""
     seed: int | None = None
@@ -38,10 +40,10 @@ class SoakRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """The profile with the overrides.
 
         Raises:
-            BadInput: unknown profile, bad number, bad duration.
+            BadInput: unknown profile or fairness order, bad number, bad duration.
         """
         run_time_s = None if self.run_time is None else duration_s_of(self.run_time)
-        return profile_named(self.profile, users=self.users, soak_s=run_time_s)
+        return profile_named(self.profile, users=self.users, soak_s=run_time_s, fairness_order=self.fairness_order)
 
     def resolved_thresholds(self) -> Thresholds:
         """The limits with the changes.

@@ -15,7 +15,7 @@ from soak_pipeline.criteria.documents import fairness_document
 from soak_pipeline.criteria.fairness_decision import fairness_is_decided
 from soak_pipeline.criteria.windows import fairness_windows
 from soak_pipeline.model.plan import fairness_session
-from soak_pipeline.model.profile import Profile
+from soak_pipeline.model.profile import FairnessOrder, Profile
 from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline_tests.criteria.judging import SMALL, evidence_of, finding_of, judged, result_of
@@ -287,7 +287,7 @@ def test_a_planned_long_burst_that_was_not_recorded_is_open(tmp_path: Path) -> N
     assert finding_of(result, "tenant B long burst").verdict is Verdict.INCONCLUSIVE
 
 
-CLASSIC = with_fairness(order="classic", window_s=120.0, settle_s=5.0, pairs_by_look=(3,))
+CLASSIC = with_fairness(order=FairnessOrder.CLASSIC, window_s=120.0, settle_s=5.0, pairs_by_look=(1,))
 
 
 def test_the_classic_order_passes_fails_and_stays_open(tmp_path: Path) -> None:
@@ -301,6 +301,74 @@ def test_the_classic_order_passes_fails_and_stays_open(tmp_path: Path) -> None:
     assert suffering.verdict is Verdict.FAIL
     assert finding_of(suffering, "tenant E").verdict is Verdict.FAIL
     assert finding_of(near, "tenant B").verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_classic_ratio_is_that_of_an_independent_computation(tmp_path: Path) -> None:
+    """Sub-windows of 10 s from the settled start of each window; the quotient of the geometric means of their p99."""
+    evidence = evidence_of(tmp_path, lambda run: slow_down(run, 1.1, phase="burst", tenant="C"), profile=CLASSIC)
+    document = fairness_document(evidence)
+    tenant = next(entry for entry in document.tenants if entry.tenant == "C")
+    requests, latency_ms = evidence.requests, evidence.requests.latency_ms
+    windows = fairness_session(evidence.plan, 0).windows[1:]
+    means = []
+    for window in windows:
+        rows = requests.where(tenant="C", session="fairness-1") & (requests.columns["window"] == window.index)
+        rows &= requests.columns["settled"]
+        since_s = requests.columns["intended_us"][rows] / 1e6 - 30.0 - window.start_s - window.settle_s
+        p99 = [
+            np.quantile(latency_ms[rows][(since_s >= at) & (since_s < at + 10)], 0.99, method="inverted_cdf")
+            for at in range(0, 110, 10)
+        ]
+        means.append(stats.gmean(p99))
+
+    assert document.order == "classic"
+    assert document.looks == document.looks_planned == (1,)
+    assert tenant.ratio == pytest.approx(means[1] / means[0])
+    assert (tenant.latency_ms_p99_baseline, tenant.latency_ms_p99_burst) == pytest.approx(tuple(means))
+    assert tenant.without_drift is not None
+    assert tenant.without_drift.upper - tenant.without_drift.lower > (tenant.upper or 0.0) - (tenant.lower or 0.0)
+    (pair,) = tenant.pairs
+    assert (pair.first, pair.samples_baseline, pair.samples_burst) == ("baseline", 6_900, 6_900)
+    assert pair.ratio == pytest.approx(1.1, rel=0.05)
+
+
+@pytest.mark.parametrize(("burst_ms", "verdict"), [(119.9, Verdict.PASS), (120.0, Verdict.PASS), (120.1, Verdict.FAIL)])
+def test_a_classic_rise_by_exactly_the_limit_is_allowed(tmp_path: Path, burst_ms: float, verdict: Verdict) -> None:
+    assert judged(tmp_path, FAIRNESS, constant_latencies(100.0, burst_ms), profile=CLASSIC).verdict is verdict
+
+
+def test_a_classic_burst_that_ended_early_is_open(tmp_path: Path) -> None:
+    """The last 30 s of 120 s are missing, so 85 s fill eight sub-windows of eleven and half of one; they would pass."""
+
+    def cut(run: SyntheticRun) -> None:
+        end_us = run.zero_us["fairness-1"] + int((run.sessions["fairness-1"].duration_s - 30.0) * 1e6)
+        late = run.requests.where(session="fairness-1") & (run.requests.columns["intended_us"] > end_us)
+        run.requests.keep(~late)
+
+    finding = finding_of(judged(tmp_path, FAIRNESS, cut, profile=CLASSIC), "tenant D")
+
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "usable sub-windows: baseline 11 (0% lost), burst 9 (18% lost)" in finding.why
+
+
+def test_drift_in_the_classic_order_is_open_rather_than_unfair(tmp_path: Path) -> None:
+    def drift(run: SyntheticRun) -> None:
+        columns = run.requests.columns
+        mask = run.requests.where(session="fairness-1")
+        elapsed = columns["intended_us"][mask] / 1e6 - run.zero_us["fairness-1"] / 1e6
+        share = elapsed / run.sessions["fairness-1"].duration_s
+        columns["service_us"][mask] = (columns["service_us"][mask] * (1.0 + 0.8 * share)).astype(np.int64)
+
+    result = judged(tmp_path, FAIRNESS, drift, profile=CLASSIC)
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert all(finding_of(result, f"tenant {name}").observed > 1.2 for name in "BCDE")  # type: ignore[operator]
+
+
+def test_the_classic_order_has_one_look(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path, lambda run: slow_down(run, 1.2, phase="burst"), profile=CLASSIC)
+
+    assert fairness_is_decided(evidence.requests, evidence.plan, 1)
 
 
 def test_comparison_document_survives_json(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ requests = st.builds(
     target_path=text,
     users=st.none() | st.integers(1, 20_000),
     run_time=st.none() | st.sampled_from(["90s", "60m", "1h30m"]),
+    fairness_order=st.sampled_from(["abba", "classic"]),
     release=text,
     commit=text,
     seed=st.none() | st.integers(0, 2**32 - 1),

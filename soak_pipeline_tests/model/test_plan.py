@@ -16,7 +16,7 @@ from soak_pipeline.model.plan import (
     run_id_of,
     soak_session,
 )
-from soak_pipeline.model.profile import PROFILES, Profile
+from soak_pipeline.model.profile import PROFILES, Profile, profile_named
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.traffic import Phase
@@ -84,14 +84,14 @@ def test_a_long_burst_follows_the_first_look() -> None:
     assert _phases(fairness_session(plan, 1)) == "w" + "ABBA"
 
 
-def test_the_classic_order_is_one_baseline_and_one_burst() -> None:
-    smoke = PROFILES["smoke"]
-    classic = msgspec.structs.replace(
-        smoke, fairness=msgspec.structs.replace(smoke.fairness, order="classic", window_s=600.0, pairs_by_look=(1,))
-    )
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_classic_order_is_ten_minutes_of_baseline_and_ten_of_burst(name: str) -> None:
+    classic = profile_named(name, fairness_order="classic")
     session = fairness_session(_plan(classic), 0)
+    assert classic.fairness.pairs_by_look == (1,)
     assert _phases(session) == "wAB"
     assert [window.duration_s for window in session.windows[1:]] == [600.0, 600.0]
+    assert session.windows[1].loads == fairness_session(_plan(PROFILES[name]), 0).windows[1].loads
 
 
 def test_the_soak_follows_its_warm_up_at_the_same_load() -> None:

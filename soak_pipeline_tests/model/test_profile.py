@@ -41,8 +41,9 @@ def test_overrides_replace_the_profiles_numbers() -> None:
 
 def test_every_problem_is_named_at_once() -> None:
     with pytest.raises(BadInput) as caught:
-        profile_named("tiny", users=0, soak_s=-1)
-    assert len(caught.value.problems) == 3
+        profile_named("tiny", users=0, soak_s=-1, fairness_order="random")
+    assert len(caught.value.problems) == 4
+    assert "unknown fairness order 'random'; known: abba, classic" in str(caught.value)
     assert "known: smoke, pull_request, nightly, pre_release" in str(caught.value)
 
 

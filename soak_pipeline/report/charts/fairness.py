@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from soak_pipeline.model.documents import FairnessDocument, FairnessPair, TenantFairness
+from soak_pipeline.model.profile import FairnessOrder
 from soak_pipeline.report.charts.canvas import (
     FONT_PX,
     GRID,
@@ -29,6 +30,11 @@ from soak_pipeline.report.charts.chart import Chart, TableRow
 from soak_pipeline.report.quantities import interval_text, number, quantity
 
 _TONES = {"PASS": "", "OPEN": "open", "FAIL": "fail"}
+_NOTES = {
+    FairnessOrder.ABBA: "Diamond: mean over the pairs; bar: its interval; dots: single pairs.",
+    FairnessOrder.CLASSIC: "One long baseline, then one long burst (classic order). Diamond: mean over sub-windows; "
+    "bar: its interval.",
+}
 _ROWS = Margins(left=66.0, right=16.0, top=20.0)
 
 
@@ -37,20 +43,22 @@ def fairness_charts(comparison: FairnessDocument | None) -> list[Chart]:
     if comparison is None:
         return []
     tenants = [tenant for tenant in comparison.tenants if tenant.ratio is not None]
-    charts = [_ratios(tenants, comparison.limit)] if tenants else []
+    order = FairnessOrder(comparison.order)
+    charts = [_ratios(tenants, comparison.limit, order)] if tenants else []
     with_p99 = [tenant for tenant in tenants if tenant.latency_ms_p99_baseline and tenant.latency_ms_p99_burst]
     charts += [_before_after(with_p99)] if with_p99 else []
     worst = max(tenants, key=lambda tenant: tenant.ratio or 0.0, default=None)
-    charts += [_pairs(worst, comparison.limit)] if worst is not None and _drawn(worst) else []
+    if order == FairnessOrder.ABBA and worst is not None and _drawn(worst):
+        charts.append(_pairs(worst, comparison.limit))
     return charts
 
 
-def _ratios(tenants: Sequence[TenantFairness], limit: float) -> Chart:
+def _ratios(tenants: Sequence[TenantFairness], limit: float, order: FairnessOrder) -> Chart:
     canvas, axes = panel(margins=_ROWS)
     shown = [limit, 1.0]
     for place, tenant in enumerate(tenants):
         colour = tenant_colour(tenant.tenant)
-        pairs = [pair.ratio for pair in tenant.pairs if pair.ratio is not None]
+        pairs = [pair.ratio for pair in tenant.pairs if pair.ratio is not None and order == FairnessOrder.ABBA]
         axes.plot(pairs, np.full(len(pairs), place + 0.24), "o", color=colour, markersize=3.2, alpha=0.4)
         ratio = tenant.ratio or 0.0
         low = tenant.lower if tenant.lower is not None else ratio
@@ -87,7 +95,7 @@ def _ratios(tenants: Sequence[TenantFairness], limit: float) -> Chart:
             )
             for tenant in tenants
         ],
-        note="Diamond: mean over the pairs; bar: its interval; dots: single pairs.",
+        note=_NOTES[order],
         tone=_TONES[max((tenant.decision for tenant in tenants), key=list(_TONES).index)],
     )
 

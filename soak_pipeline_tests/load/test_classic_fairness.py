@@ -1,0 +1,84 @@
+"""The classic order from the plan to the report, with real load: one baseline, one burst, one comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from soak_pipeline.criteria import fairness_decision, fairness_samples, fairness_table
+from soak_pipeline.criteria.registry import judge_run
+from soak_pipeline.evidence.bundle import read_evidence
+from soak_pipeline.evidence.run_folder import RunFolder, read_json
+from soak_pipeline.model.documents import FairnessDocument
+from soak_pipeline.model.profile import PROFILES, FairnessProfile, classic_fairness
+from soak_pipeline.model.stage_outputs import StageStatus
+from soak_pipeline.stages.context import StageContext
+from soak_pipeline.stages.fairness import measure_fairness
+from soak_pipeline.stages.report import report_folder
+from soak_pipeline.stages.target_lock import release_target
+from soak_pipeline_tests.load.example_run import ENVIRONMENT, behaviour_for, example_plan, provisioned_for
+from soak_pipeline_tests.load.small_platform import running_platform
+
+FEW = 20
+SHORT: FairnessProfile = msgspec.structs.replace(
+    classic_fairness(PROFILES["smoke"].fairness),
+    quiet_users=12,
+    quiet_pace_s=0.2,
+    noisy_users_baseline=5,
+    noisy_users_burst=25,
+    window_s=5.5,
+    warmup_s=0.5,
+)
+
+
+def test_a_classic_run_is_measured_compared_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Phases of seconds instead of ten minutes need sub-windows of half a second, with as many samples as fit.
+    monkeypatch.setattr(fairness_decision, "SHORTEST_SUB_WINDOW_S", 0.5)
+    for module in (fairness_decision, fairness_samples, fairness_table):
+        monkeypatch.setattr(module, "MINIMUM_SAMPLES", FEW)
+    environment = {**ENVIRONMENT, "SOAK_STATE_DIR": str(tmp_path / "state")}
+    plan = example_plan(fairness=SHORT)
+    with running_platform(behaviour_for(plan)) as platform:
+        plan = msgspec.structs.replace(plan, target=msgspec.structs.replace(plan.target, gateway_url=platform.url))
+        folder = RunFolder(tmp_path / "reports", plan.run_id)
+        folder.write_plan(plan)
+        context = StageContext(folder, environment, lambda: True, lambda progress: None, lambda line: None)
+        try:
+            baseline, burst = measure_fairness(context, provisioned_for(plan))
+        finally:
+            release_target(plan.target.name, environment)
+    for phase in (baseline, burst):
+        folder.write_output(phase.phase, phase)
+
+    evidence = read_evidence(folder, plan.thresholds)
+    report_folder(folder, judge_run(evidence))
+    comparison = read_json(folder.fairness_path / "comparison.json", FairnessDocument)
+
+    assert (baseline.status, baseline.looks, burst.looks) == (StageStatus.COMPLETE, 1, 1)
+    assert [session.name for session in burst.sessions] == ["fairness-1"]
+    assert (comparison.order, comparison.looks) == ("classic", (1,))
+    assert [tenant.tenant for tenant in comparison.tenants] == ["B", "C", "D", "E"]
+    # 50 answered requests per second instead of 10, less what was under way at the windows' edges.
+    assert comparison.pressure.rise_share == pytest.approx(1.0, abs=0.1)
+    requests = evidence.requests
+    for tenant in comparison.tenants:
+        (pair,) = tenant.pairs
+        p99 = [
+            np.quantile(
+                requests.latency_ms[
+                    requests.where(tenant=tenant.tenant, phase=phase, outcome="ok") & requests.columns["settled"]
+                ],
+                0.99,
+                method="inverted_cdf",
+            )
+            for phase in ("baseline", "burst")
+        ]
+        assert (pair.latency_ms_p99_baseline, pair.latency_ms_p99_burst) == pytest.approx(tuple(p99))
+        # Twelve users every 0.2 s for the five seconds after settling.
+        assert (pair.samples_baseline, pair.samples_burst) == pytest.approx((300, 300), abs=15)
+        assert tenant.ratio is not None
+        assert tenant.without_drift is not None
+    assert "one long burst (classic order)" in (folder.path / "report.html").read_text(encoding="utf-8")
