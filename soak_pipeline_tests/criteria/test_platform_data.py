@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from soak_pipeline.criteria.documents import chain_document, reconcile_document
 from soak_pipeline.model.verdict import Verdict
-from soak_pipeline_tests.criteria.judging import evidence_of, finding_of, judged
+from soak_pipeline_tests.criteria.judging import evidence_of, finding_of, judged, result_of
 from soak_pipeline_tests.evidence_defects import change_chain, change_drain, change_output, change_part
 from soak_pipeline_tests.evidence_factory import SyntheticRun
 
@@ -233,16 +234,79 @@ def test_a_day_without_rows_needs_no_root(tmp_path: Path) -> None:
     assert judged(tmp_path, ROOTS, defect).verdict is Verdict.PASS
 
 
-def test_a_run_across_midnight_needs_a_root_of_each_day(tmp_path: Path) -> None:
-    def shift_half_past_midnight(run: SyntheticRun) -> None:
-        # The run's epoch is 07:30 UTC, so 16.5 hours later is midnight.
-        late = np.arange(len(run.requests)) % 2 == 0
-        run.requests.columns["start_us"][late] += int(16.6 * 3_600 * 1e6)
+FIRST_DAY, SECOND_DAY = "2026-11-23", "2026-11-24"
+FIRST_DAY_ROWS = 100
 
-    result = judged(tmp_path, ROOTS, shift_half_past_midnight)
+
+def across_midnight(run: SyntheticRun) -> None:
+    """Half of the requests come after midnight; the roots of both days are whole, 100 rows being of the first day."""
+    # The run's epoch is 07:30 UTC, so 16.5 hours later is midnight.
+    late = np.arange(len(run.requests)) % 2 == 0
+    run.requests.columns["start_us"][late] += int(16.6 * 3_600 * 1e6)
+    roots = run.outputs["platform_evidence"].roots  # type: ignore[attr-defined]
+    by_day = []
+    for root in roots:
+        rows = root.audit_rows - FIRST_DAY_ROWS
+        by_day.append(msgspec.structs.replace(root, leaf_count=FIRST_DAY_ROWS, audit_rows=FIRST_DAY_ROWS))
+        by_day.append(msgspec.structs.replace(root, root_date=SECOND_DAY, leaf_count=rows, audit_rows=rows))
+    change_output(run, "platform_evidence", roots=tuple(by_day))
+
+
+def change_root(run: SyntheticRun, tenant: str, day: str, **changes: object) -> None:
+    roots = run.outputs["platform_evidence"].roots  # type: ignore[attr-defined]
+    changed = [
+        msgspec.structs.replace(root, **changes) if (root.tenant, root.root_date) == (tenant, day) else root
+        for root in roots
+    ]
+    change_output(run, "platform_evidence", roots=tuple(changed))
+
+
+def test_a_run_across_midnight_passes_with_a_root_of_each_day(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path, across_midnight)
+    result = result_of(evidence, ROOTS)
+
+    rows = sum(chain.independent.rows for chain in evidence.platform_evidence.chains)  # type: ignore[union-attr]
+    assert result.verdict is Verdict.PASS
+    assert len(result.findings) == 10
+    assert finding_of(result, f"tenant A {FIRST_DAY}").limit == FIRST_DAY_ROWS
+    assert result.why.startswith(f"10 roots with {rows:,} leaves checked")
+
+
+def test_without_the_second_days_root_the_run_fails(tmp_path: Path) -> None:
+    def missing(run: SyntheticRun) -> None:
+        change_root(run, "B", SECOND_DAY, present=False, leaf_count=None)
+
+    result = judged(tmp_path, ROOTS, across_midnight, missing)
+
+    assert result.verdict is Verdict.FAIL
+    assert f"tenant B: the root of {SECOND_DAY} is missing, though there are " in result.why
+    assert finding_of(result, f"tenant B {FIRST_DAY}").verdict is Verdict.PASS
+    assert result.likely_cause == "The root sealer skips a tenant or does not run."
+
+
+def test_a_first_day_whose_root_was_not_completed_fails(tmp_path: Path) -> None:
+    """The sealer went on to the new day before it had covered the last rows of the old one."""
+
+    def stale(run: SyntheticRun) -> None:
+        change_root(run, "C", FIRST_DAY, leaf_count=97, covers_last_row=False)
+
+    result = judged(tmp_path, ROOTS, across_midnight, stale)
+
+    assert result.verdict is Verdict.FAIL
+    assert f"tenant C: the root of {FIRST_DAY} covers 97 of 100 rows and ends before the last row" in result.why
+    assert finding_of(result, f"tenant C {SECOND_DAY}").verdict is Verdict.PASS
+    assert (result.likely_cause or "").startswith("The sealer stopped before the last rows")
+
+
+def test_a_day_with_calls_whose_root_was_not_looked_for_is_open(tmp_path: Path) -> None:
+    def first_day_only(run: SyntheticRun) -> None:
+        roots = run.outputs["platform_evidence"].roots  # type: ignore[attr-defined]
+        change_output(run, "platform_evidence", roots=tuple(root for root in roots if root.root_date == FIRST_DAY))
+
+    result = judged(tmp_path, ROOTS, across_midnight, first_day_only)
 
     assert result.verdict is Verdict.INCONCLUSIVE
     assert sorted(finding.subject for finding in result.findings if finding.verdict is Verdict.INCONCLUSIVE) == [
-        f"tenant {name} 2026-11-24" for name in "ABCDE"
+        f"tenant {name} {SECOND_DAY}" for name in "ABCDE"
     ]
-    assert finding_of(result, "tenant A 2026-11-23").verdict is Verdict.PASS
+    assert finding_of(result, f"tenant A {FIRST_DAY}").verdict is Verdict.PASS
