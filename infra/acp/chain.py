@@ -22,6 +22,8 @@ from uuid import UUID, uuid4
 
 import redis
 
+from infra.acp import faults
+
 GENESIS: Final = "0" * 64
 HASH_VERSION: Final = 2
 CHAIN_SHARD: Final = 0
@@ -220,11 +222,16 @@ class ChainLock:
     owner's token, so nobody releases or renews a lock that has meanwhile become another's.  A writer calls
     `confirm` last before it commits; the database's own advisory lock, taken under this one, covers the
     instant between the two.
+
+    Attributes:
+        waited_s: how long `acquire` waited for other owners.
+        is_skipped: the fault of that name lets the writer go on with neither this lock nor the database's.
     """
 
     def __init__(self, client: redis.Redis, tenant_ids: Sequence[str], ttl_s: float = LOCK_TTL_S) -> None:
         self.token = uuid4().hex
         self.waited_s = 0.0
+        self.is_skipped = faults.hits("chain_lock_skipped", self.token)
         self._keys = [LOCK_PREFIX + tenant_id for tenant_id in sorted(tenant_ids)]
         self._ttl_ms = round(ttl_s * 1000)
         self._acquire = client.register_script(_ACQUIRE)
@@ -237,6 +244,8 @@ class ChainLock:
         Raises:
             ChainLockTimeout: one of them was held for `timeout_s` on end.
         """
+        if self.is_skipped:
+            return
         began = time.monotonic()
         while not self._acquire(self._keys, [self.token, self._ttl_ms]):
             self.waited_s = time.monotonic() - began
@@ -253,12 +262,15 @@ class ChainLock:
         Raises:
             ChainLockLost: at least one is not.
         """
-        if not self._renew(self._keys, [self.token, self._ttl_ms]):
+        if not self.is_skipped and not self._renew(self._keys, [self.token, self._ttl_ms]):
             raise ChainLockLost(f"a chain lock was lost before commit; its TTL is {self._ttl_ms} ms")
 
     def release(self) -> None:
         """Give back those locks that are still ours."""
-        self._release(self._keys, [self.token])
+        self._release([key for key in self._keys if not self._is_kept(key)], [self.token])
+
+    def _is_kept(self, key: str) -> bool:
+        return faults.hits("chain_lock_never_released", self.token, key.removeprefix(LOCK_PREFIX))
 
 
 def advisory_key(tenant_id: str) -> int:

@@ -91,7 +91,7 @@ def listing(state: StateDirectory) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, fault in faults.FAULTS.items():
         set_in = [process for process, theirs in has.items() if name in theirs]
-        parameters = has[set_in[0]][name] if set_in else {**fault.parameters, **faults.COMMON}
+        parameters = has[set_in[0]][name] if set_in else {**faults.COMMON, **fault.parameters}
         found[name] = {
             "summary": fault.summary,
             "roles": fault.roles,

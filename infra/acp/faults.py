@@ -78,7 +78,8 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "every_s": Parameter("s", "time from one occurrence to the next", 0.1, 86_400),
         "burst_s": Parameter("s", "how long each occurrence lasts", 0.1, 3_600),
         "delay_ms": Parameter("ms", "time added to each event that a worker handles", 0, 60_000),
-        "leaves": Parameter("rows", "rows that a root leaves out", 1, 1e6),
+        "pause_ms": Parameter("ms", "time between reading a state and writing what follows from it", 0, 5_000),
+        "leaves": Parameter("rows", "rows that a root has when it is renewed for the last time", 1, 1e6),
     }
 )
 
@@ -127,15 +128,10 @@ FAULTS: Mapping[str, Fault] = _by_name(
         "db_connection_leak",
         "now and then a request leaves a database connection open",
         _GATEWAY,
-        {"per_requests": 200.0, "most": 30.0},
+        {"per_requests": 200.0, "most": 20.0},
     ),
     Fault("redis_keys_without_ttl", "every request leaves a key in Redis that never expires", _GATEWAY, {"share": 1.0}),
-    Fault(
-        "growing_queue",
-        "every request adds to a stream that nobody reads, `acp:webhook_events`",
-        ("gateway", "metrics"),
-        {"share": 1.0},
-    ),
+    Fault("growing_queue", "handled timeline events stay in their stream: it grows and nobody reads it", ("flight",)),
     Fault(
         "retries_accumulating",
         "more and more requests need a second attempt at Redis",
@@ -149,7 +145,7 @@ FAULTS: Mapping[str, Fault] = _by_name(
         {"bytes_per_request": 8_192.0, "most_bytes": 536_870_912.0},
     ),
     # Decisions and answers
-    Fault("revoke_not_honoured", "a removed permission stays in force where the agent is known already", _GATEWAY),
+    Fault("revoke_not_honoured", "removing a permission is answered as done, and the permission stays", _GATEWAY),
     Fault("attack_allowed", "some attacks are executed", _GATEWAY, {"tenant": "", "share": 0.02}),
     Fault("allowed_denied", "some allowed calls are refused with 403", _GATEWAY, {"tenant": "", "share": 0.005}),
     Fault(
@@ -166,9 +162,9 @@ FAULTS: Mapping[str, Fault] = _by_name(
     ),
     Fault(
         "tokens_expire_early",
-        "tokens issued from now on are forgotten long before they say",
+        "tokens that one tenant gets from now on are forgotten long before they say",
         _GATEWAY,
-        {"tenant": "", "life_s": 20.0},
+        {"tenant": "tenant B", "life_s": 20.0},
     ),
     Fault("truncated_bodies", "the second half of some answers is missing", _GATEWAY, {"tenant": "", "share": 0.005}),
     Fault("malformed_bodies", "some answers are no JSON", _GATEWAY, {"tenant": "", "share": 0.005}),
@@ -191,43 +187,88 @@ FAULTS: Mapping[str, Fault] = _by_name(
         {"tenant": "", "share": 0.005},
     ),
     Fault(
-        "chain_lock_skipped", "two writers of one chain do not wait for each other: forks", ("audit",), {"share": 0.2}
+        "chain_lock_skipped",
+        "some batches are appended under no lock, neither that in Redis nor the database's: two of them fork a chain",
+        ("audit",),
+        {"share": 0.2, "pause_ms": 20.0},
     ),
     Fault(
-        "chain_lock_never_released", "the lock of a chain is left to expire", ("audit",), {"tenant": "", "share": 1.0}
+        "chain_lock_never_released",
+        "the writer of a batch leaves its chains' locks to expire, so that the next one waits for 5 s",
+        ("audit",),
+        {"tenant": "", "share": 1.0},
     ),
     Fault(
         "row_tampered",
-        "an audit row is changed after it was written",
+        "now and then a superuser edits the metadata of a row that was written, past the append-only trigger",
         ("audit",),
         {"tenant": "tenant C", "every_s": 15.0},
     ),
     Fault(
         "row_deleted",
-        "an audit row is deleted after it was written",
+        "now and then a row and its outbox row are deleted right after they were written, before they are sealed",
         ("audit",),
         {"tenant": "tenant C", "every_s": 15.0},
     ),
     # Usage
     Fault(
         "usage_dropped",
-        "some calls are taken from the outbox and not billed",
+        "some rows are deleted from the outbox without their usage record",
         ("usage",),
         {"tenant": "", "share": 0.005},
     ),
-    Fault("usage_billed_twice", "some calls are billed twice", ("usage",), {"tenant": "", "share": 0.005}),
-    Fault("usage_worker_slow", "billing is slower than calls come in", ("usage",), {"delay_ms": 30.0}),
-    Fault("outbox_stalled", "nothing is taken from the outbox any more", ("usage",)),
     Fault(
-        "dead_letter", "some calls cannot be billed and end as dead letters", ("usage",), {"tenant": "", "share": 0.001}
+        "usage_billed_twice",
+        "some calls have a second usage record, in a partition that the unique index does not reach",
+        ("usage",),
+        {"tenant": "", "share": 0.005},
+    ),
+    Fault(
+        "usage_worker_slow",
+        "every outbox row takes longer, so that calls come in faster",
+        ("usage",),
+        {"delay_ms": 50.0},
+    ),
+    Fault("outbox_stalled", "after a while nothing is taken from the outbox any more", ("usage",), {"after_s": 60.0}),
+    Fault(
+        "dead_letter",
+        "some rows of the outbox are refused after the last retry and end as dead letters",
+        ("usage",),
+        {"tenant": "", "share": 0.001},
     ),
     # Timelines, roots, graph
     Fault("backfill_dead", "timelines that got stuck are never closed", ("flight",)),
+    Fault(
+        "timeline_not_closed",
+        "the end of some calls is lost, so that their timelines stay in progress",
+        ("flight",),
+        {"tenant": "", "share": 0.002},
+    ),
     Fault("root_missing", "one tenant gets no root", ("sealer",), {"tenant": "tenant D"}),
-    Fault("root_stale", "the newest rows of a tenant are not in its root", ("sealer",), {"tenant": "", "leaves": 5.0}),
-    Fault("root_signature_wrong", "the signature of a root is not of its content", ("sealer",), {"tenant": "tenant D"}),
-    Fault("root_leaf_wrong", "a root is not the root of the tenant's rows", ("sealer",), {"tenant": "tenant D"}),
-    Fault("duplicate_graph_node", "an agent has two nodes in the graph", ("graph",), {"tenant": "", "share": 0.02}),
+    Fault(
+        "root_stale",
+        "one tenant's root is not renewed any more once it has so many leaves",
+        ("sealer",),
+        {"tenant": "tenant D", "leaves": 200.0},
+    ),
+    Fault(
+        "root_signature_wrong",
+        "the signature of one tenant's root is that of a root with one leaf less",
+        ("sealer",),
+        {"tenant": "tenant D"},
+    ),
+    Fault(
+        "root_leaf_wrong",
+        "some leaves of one tenant are hashed in an older version of the receipt; their number is right",
+        ("sealer",),
+        {"tenant": "tenant D", "share": 0.05},
+    ),
+    Fault(
+        "duplicate_graph_node",
+        "some calls name their agent in capitals, which makes it a second node",
+        ("graph",),
+        {"tenant": "", "share": 0.02},
+    ),
 )
 
 
@@ -333,6 +374,11 @@ class FaultValues:
 _SET: dict[str, FaultValues] = {}
 
 
+def any_set() -> bool:
+    """Whether this process has any fault at all."""
+    return bool(_SET)
+
+
 def active(name: str) -> FaultValues | None:
     """The parameters of a fault that is switched on in this process and has begun, else none."""
     fault = _SET.get(name)
@@ -392,7 +438,7 @@ def checked(name: str, parameters: Mapping[str, Any]) -> dict[str, Value]:
         FaultError: there is no such fault or parameter, or a value is outside its range; all problems at once.
     """
     fault = known(name)
-    allowed = {**fault.parameters, **COMMON, "set_at": time.time()}
+    allowed = {**COMMON, **fault.parameters, "set_at": time.time()}
     problems = [_problem(name, key, value, allowed) for key, value in parameters.items()]
     if found := [problem for problem in problems if problem]:
         raise FaultError("; ".join(found))

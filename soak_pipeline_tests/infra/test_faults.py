@@ -128,8 +128,8 @@ def test_what_is_written_for_a_process_is_read_back_the_same(name: str, share: f
 
 def test_a_process_is_told_only_of_faults_of_its_role() -> None:
     chosen = {name: faults.checked(name, {}) for name in ("growing_queue", "latency_step", "dead_letter")}
-    assert set(faults.of_role(chosen, "gateway")) == {"growing_queue", "latency_step"}
-    assert set(faults.of_role(chosen, "metrics")) == {"growing_queue"}
+    assert set(faults.of_role(chosen, "gateway")) == {"latency_step"}
+    assert set(faults.of_role(chosen, "flight")) == {"growing_queue"}
     assert faults.of_role(chosen, "graph") == {}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,9 +20,10 @@ from uuid import uuid4
 import redis
 from prometheus_client import Counter, Histogram
 
-from infra.acp import chain
+from infra.acp import chain, faults
 from infra.acp.events import AUDIT_DLQ, AUDIT_GROUP, AUDIT_STREAM, AuditEvent, decode_audit
 from infra.acp.settings import Settings
+from infra.acp.workers.meddling import delete_one_of, tamper_if_due
 from infra.acp.workers.runtime import Database, redis_client, serve
 from infra.acp.workers.stream import Stream, StreamCollector, StreamReader, StreamWorker
 
@@ -162,7 +164,9 @@ class AuditWriter:
     def _write_under(self, lock: chain.ChainLock, tenant_ids: list[str], events: list[AuditEvent]) -> int:
         connection = self._database.connection()
         with connection.transaction():
-            heads, known = self._read_state(connection, tenant_ids, events)
+            heads, known = self._read_state(connection, tenant_ids, events, is_locked=not lock.is_skipped)
+            if lock.is_skipped:
+                _pause_before_writing()
             by_tenant = _new_by_tenant(events, known)
             rows = [row for tenant_id in by_tenant for row in extend(heads[tenant_id], by_tenant[tenant_id])]
             if rows:
@@ -172,11 +176,12 @@ class AuditWriter:
 
     @staticmethod
     def _read_state(
-        connection: Any, tenant_ids: list[str], events: list[AuditEvent]
+        connection: Any, tenant_ids: list[str], events: list[AuditEvent], *, is_locked: bool
     ) -> tuple[dict[str, Head], set[str]]:
         # Three statements in one round trip; each sees what was committed before the locks were had.
         with connection.pipeline():
-            connection.execute(_TAKE_ADVISORY_LOCKS, [sorted(map(chain.advisory_key, tenant_ids))])
+            if is_locked:
+                connection.execute(_TAKE_ADVISORY_LOCKS, [sorted(map(chain.advisory_key, tenant_ids))])
             head_rows = connection.execute(_HEADS, [tenant_ids])
             known_rows = connection.execute(_KNOWN_REQUESTS, [[event.request_id for event in events]])
             known = {row[0] for row in known_rows}
@@ -223,9 +228,11 @@ class AuditWriter:
                                 chain.canonical_timestamp(row.timestamp),
                             )
                         )
+        delete_one_of(connection, [(row.event.tenant_id, row.event.request_id) for row in rows])
         totals = Tally(row.event.tenant_id for row in rows)
         billable_totals = Tally(row.event.tenant_id for row in billable)
-        tenants = list(totals)
+        # In one order for all writers, so that they wait for each other's counters instead of blocking one another.
+        tenants = sorted(totals)
         hourly = Tally(
             (
                 row.event.tenant_id,
@@ -235,9 +242,10 @@ class AuditWriter:
             )
             for row in rows
         )
+        hours = sorted(hourly)
         with connection.pipeline():
             connection.execute(_COUNT, [tenants, [totals[t] for t in tenants], [billable_totals[t] for t in tenants]])
-            connection.execute(_COUNT_HOURLY, [*map(list, zip(*hourly, strict=True)), list(hourly.values())])
+            connection.execute(_COUNT_HOURLY, [*map(list, zip(*hours, strict=True)), [hourly[key] for key in hours]])
 
 
 def _new_by_tenant(events: list[AuditEvent], known: set[str]) -> dict[str, list[AuditEvent]]:
@@ -250,6 +258,11 @@ def _new_by_tenant(events: list[AuditEvent], known: set[str]) -> dict[str, list[
     return by_tenant
 
 
+def _pause_before_writing() -> None:
+    fault = faults.active("chain_lock_skipped")
+    time.sleep(fault["pause_ms"] / 1000 if fault else 0.0)
+
+
 def consumer_task(settings: Settings, number: int) -> Callable[[threading.Event], None]:
     """Give the work of one consumer of the audit stream."""
 
@@ -257,7 +270,8 @@ def consumer_task(settings: Settings, number: int) -> Callable[[threading.Event]
         client = redis_client(settings)
         database = Database(settings.dsn("audit"), f"acp-audit-{number}")
         reader = StreamReader(client, STREAM, f"audit-{number}", settings.audit_batch, LINGER_S)
-        StreamWorker(reader, STREAM, decode_audit, AuditWriter(client, database).write).run(stop)
+        worker = StreamWorker(reader, STREAM, decode_audit, AuditWriter(client, database).write)
+        worker.run(stop, between=lambda: tamper_if_due(database))
         database.close()
 
     return task

@@ -15,6 +15,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from prometheus_client import Counter
 
+from infra.acp import faults
 from infra.acp.backfill import close_stuck
 from infra.acp.events import FLIGHT_DLQ, FLIGHT_GROUP, FLIGHT_STREAM, FlightEvent, decode_flight
 from infra.acp.settings import Settings
@@ -75,6 +76,15 @@ def latest_of_each(events: list[FlightEvent]) -> list[FlightEvent]:
     return list(kept.values())
 
 
+def _without_lost_ends(events: list[FlightEvent]) -> list[FlightEvent]:
+    fault = faults.active("timeline_not_closed")
+    if fault is None:
+        return events
+    return [
+        event for event in events if event.status == "in_progress" or not fault.picks(event.request_id, event.tenant_id)
+    ]
+
+
 class FlightWriter:
     """Writes batches of flight events."""
 
@@ -83,7 +93,9 @@ class FlightWriter:
 
     def write(self, events: list[FlightEvent]) -> None:
         """Commit a batch, all of it or nothing; raises psycopg.Error."""
-        latest = latest_of_each(events)
+        latest = latest_of_each(_without_lost_ends(events))
+        if not latest:
+            return
         timelines = [
             (
                 timeline_id(event),
@@ -138,7 +150,7 @@ class Backfill:
 
     def run_if_due(self) -> None:
         """Close what is stuck, if the interval has passed; raises psycopg.Error."""
-        if time.monotonic() < self._next_at:
+        if time.monotonic() < self._next_at or faults.active("backfill_dead"):
             return
         self._next_at = time.monotonic() + self._interval_s
         closed = close_stuck(self._database.connection(), self._grace_s)

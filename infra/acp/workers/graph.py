@@ -10,6 +10,9 @@ import logging
 import threading
 from typing import Final
 
+import msgspec
+
+from infra.acp import faults
 from infra.acp.events import GRAPH_DLQ, GRAPH_GROUP, GRAPH_STREAM, GraphEvent, decode_graph
 from infra.acp.settings import Settings
 from infra.acp.workers.runtime import Database, redis_client, serve
@@ -54,6 +57,12 @@ def nodes_of(events: list[GraphEvent]) -> list[tuple[str, str, str, str, str]]:
     return [(*key, names[key]) for key in sorted(names)]
 
 
+def _as_spelled(event: GraphEvent) -> GraphEvent:
+    if not faults.hits("duplicate_graph_node", event.request_id, event.tenant_id):
+        return event
+    return msgspec.structs.replace(event, agent_id=event.agent_id.upper())
+
+
 class GraphWriter:
     """Writes batches of graph events."""
 
@@ -62,6 +71,7 @@ class GraphWriter:
 
     def write(self, events: list[GraphEvent]) -> None:
         """Commit a batch, all of it or nothing; raises psycopg.Error."""
+        events = [*map(_as_spelled, events)]
         edges = [
             (
                 event.org_id or event.tenant_id,

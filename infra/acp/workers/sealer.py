@@ -21,6 +21,7 @@ import redis
 from prometheus_client import Counter, Gauge, Histogram
 from psycopg.types.json import Jsonb
 
+from infra.acp import faults
 from infra.acp.chain import canonical_timestamp
 from infra.acp.events import SEAL_REQUESTS
 from infra.acp.merkle import MerkleTree
@@ -66,6 +67,7 @@ _UPSERT_ROOT = """
         window_end = excluded.window_end, signing_key_fingerprint = excluded.signing_key_fingerprint,
         computed_at = now()
 """
+_DELETE_ROOTS = "DELETE FROM transparency_roots WHERE tenant_id = %s"
 
 
 def leaf_of(row: tuple[Any, ...]) -> bytes:
@@ -74,7 +76,7 @@ def leaf_of(row: tuple[Any, ...]) -> bytes:
     request_id, event_hash, prev_hash, chain_shard = row[9:]
     return canonical_json(
         {
-            "version": RECEIPT_VERSION,
+            "version": RECEIPT_VERSION - faults.hits("root_leaf_wrong", row_id, tenant_id),
             "execution_id": row_id,
             "tenant_id": tenant_id,
             "agent_id": agent_id,
@@ -147,9 +149,21 @@ class Sealer:
             heads = dict(self._database.connection().execute(_HEADS).fetchall())
             for vanished in self._states.keys() - heads.keys():
                 del self._states[vanished]
-            written = sum(self._seal(tenant_id, head) for tenant_id, head in heads.items())
+            written = sum(self._seal(tenant_id, heads[tenant_id]) for tenant_id in heads if self._has_turn(tenant_id))
         LAST_SUCCESS.set(time.time())
         return written
+
+    def _has_turn(self, tenant_id: str) -> bool:
+        if faults.hits("root_missing", tenant_id, tenant_id):
+            # The tenant may have been sealed before its name was known to the fault.
+            self._database.connection().execute(_DELETE_ROOTS, [tenant_id])
+            return False
+        stale = faults.active("root_stale")
+        return not (stale and stale.concerns(tenant_id) and self._leaves_of_today(tenant_id) >= stale["leaves"])
+
+    def _leaves_of_today(self, tenant_id: str) -> int:
+        state = self._states.get(tenant_id)
+        return state.day.tree.leaf_count if state and state.day else 0
 
     def _seal(self, tenant_id: str, head_sequence: int) -> int:
         # Taken out while it is worked on: a failure half way must not leave a tree that ran ahead of its root.
@@ -200,8 +214,10 @@ class Sealer:
             sequence = rows[-1][0]
 
     def _write_root(self, day: DayTree) -> None:
-        signed = self._signer.sign(day.receipt())
-        receipt = signed["receipt"]
+        receipt = day.receipt()
+        signed = self._signer.sign(receipt)
+        if faults.hits("root_signature_wrong", day.tenant_id, day.tenant_id):
+            signed["signature"] = self._signer.sign(receipt | {"leaf_count": day.tree.leaf_count - 1})["signature"]
         self._database.connection().execute(
             _UPSERT_ROOT,
             [

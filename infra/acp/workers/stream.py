@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from infra.acp import faults
 from infra.acp.events import DLQ_MAX_LENGTH, MalformedEvent
 from infra.acp.workers.runtime import repeat
 
@@ -105,7 +106,8 @@ class StreamReader:
         ids = [entry.entry_id for entry in entries]
         with self._client.pipeline(transaction=True) as pipeline:
             pipeline.xack(self._stream.key, self._stream.group, *ids)
-            pipeline.xdel(self._stream.key, *ids)
+            if not faults.active("growing_queue"):
+                pipeline.xdel(self._stream.key, *ids)
             pipeline.execute()
 
     def dead_letter(self, entry: Entry, error: Exception) -> None:
@@ -155,6 +157,7 @@ class StreamWorker(Generic[Event]):
         self._decode = decode
         self._write = write
         self._must_resume = True
+        self._leaked = bytearray()
 
     def run(self, stop: threading.Event, between: Callable[[], None] = lambda: None) -> None:
         """Deliver until stopped; `between` is called after each batch and at least every few seconds."""
@@ -207,6 +210,12 @@ class StreamWorker(Generic[Event]):
             return
         self._reader.acknowledge([entry for entry, _ in decoded])
         WRITTEN.labels(self._stream.key).inc(len(decoded))
+        self._leak(len(decoded))
+
+    def _leak(self, events: int) -> None:
+        fault = faults.active("worker_rss_leak")
+        if fault is not None and len(self._leaked) < fault["most_bytes"]:
+            self._leaked.extend(b"\1" * int(events * fault["bytes_per_request"]))
 
 
 class StreamCollector(Collector):

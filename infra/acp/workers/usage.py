@@ -22,6 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from psycopg.rows import class_row
 
+from infra.acp import faults
 from infra.acp.events import BILLING_DLQ, DLQ_MAX_LENGTH
 from infra.acp.settings import Settings
 from infra.acp.workers.runtime import Database, redis_client, repeat, serve
@@ -52,6 +53,12 @@ _TAKE_DUE = """
     RETURNING audit_id, tenant_id, agent_id, tool, units, cost, retry_count, occurred_at,
               extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_s
 """
+_DUE = """
+    SELECT audit_id, tenant_id, agent_id, tool, units, cost, retry_count, occurred_at, 0.0::float8 AS age_s
+    FROM pending_usage_events
+    WHERE status = 'pending' AND created_at <= now() - make_interval(secs => %s)
+    ORDER BY created_at LIMIT %s
+"""
 _TAKE_ONE = """
     DELETE FROM pending_usage_events WHERE audit_id = %s AND status = 'pending'
     RETURNING audit_id, tenant_id, agent_id, tool, units, cost, retry_count, occurred_at,
@@ -74,11 +81,30 @@ _RECORD = """
     )
     SELECT count(*) FROM written
 """
+# A unique index of PostgreSQL holds within one table; a table that inherits from it is read with it.
+_SECOND_PARTITION = "CREATE TABLE IF NOT EXISTS usage_records_late (UNIQUE (audit_id)) INHERITS (usage_records)"
+_RECORD_AGAIN = """
+    WITH written AS (
+        INSERT INTO usage_records_late (id, audit_id, tenant_id, agent_id, tool, units, cost, "timestamp")
+        SELECT gen_random_uuid(), audit_id, tenant_id, agent_id, tool, units, cost, "timestamp"
+        FROM ONLY usage_records WHERE audit_id = ANY (%s)
+        ON CONFLICT (audit_id) DO NOTHING
+        RETURNING tenant_id, units, cost
+    )
+    UPDATE usage_counters AS counters SET
+        record_count = counters.record_count + more.record_count,
+        total_units = counters.total_units + more.total_units,
+        total_cost = counters.total_cost + more.total_cost
+    FROM (
+        SELECT tenant_id, count(*) AS record_count, sum(units) AS total_units, sum(cost) AS total_cost
+        FROM written GROUP BY tenant_id
+    ) AS more
+    WHERE counters.tenant_id = more.tenant_id
+"""
 _PUT_OFF = """
     UPDATE pending_usage_events SET
-        retry_count = retry_count + 1, error_message = %s, updated_at = now(),
-        next_attempt_at = now() + make_interval(secs => %s),
-        status = CASE WHEN retry_count + 1 >= %s THEN 'failed' ELSE 'pending' END
+        retry_count = %s, status = %s, error_message = %s, updated_at = now(),
+        next_attempt_at = now() + make_interval(secs => %s)
     WHERE audit_id = %s
 """
 _BACKLOG = """
@@ -102,6 +128,13 @@ class OutboxRow(NamedTuple):
     age_s: float
 
 
+def _without_dropped(rows: list[OutboxRow]) -> list[OutboxRow]:
+    fault = faults.active("usage_dropped")
+    if fault is None:
+        return rows
+    return [row for row in rows if not fault.picks(str(row.audit_id), str(row.tenant_id))]
+
+
 class UsageWorker:
     """Drains the outbox in batches."""
 
@@ -117,12 +150,16 @@ class UsageWorker:
 
         def step() -> None:
             drained = self.drain()
+            stop.wait(self.slowness_s(drained))
             stop.wait(BUSY_POLL_INTERVAL_S if drained == BATCH else POLL_INTERVAL_S)
 
         repeat("usage", step, stop)
 
     def drain(self) -> int:
         """Bill one batch of rows past their grace; returns how many it was."""
+        if faults.active("outbox_stalled"):
+            return 0
+        self._refuse_some()
         rows: list[OutboxRow] = []
         try:
             with self._audit.connection().transaction():
@@ -139,6 +176,20 @@ class UsageWorker:
         else:
             self._observe(rows)
         return len(rows)
+
+    @staticmethod
+    def slowness_s(drained: int) -> float:
+        """Seconds that so many rows take longer than they should."""
+        fault = faults.active("usage_worker_slow")
+        return drained * fault["delay_ms"] / 1000 if fault else 0.0
+
+    def _refuse_some(self) -> None:
+        fault = faults.active("dead_letter")
+        if fault is None:
+            return
+        for row in self._take(_DUE, [self._grace_s, BATCH]):
+            if fault.picks(str(row.audit_id), str(row.tenant_id)):
+                self._put_off(row._replace(retry_count=self._max_retries - 1), "billing knows no such agent")
 
     def _drain_alone(self, audit_id: UUID) -> None:
         rows: list[OutboxRow] = []
@@ -157,6 +208,7 @@ class UsageWorker:
             return cursor.execute(statement, arguments).fetchall()
 
     def _record(self, rows: list[OutboxRow]) -> None:
+        rows = _without_dropped(rows)
         columns = [
             [row.audit_id for row in rows],
             [row.tenant_id for row in rows],
@@ -168,6 +220,14 @@ class UsageWorker:
         ]
         answer = self._usage.connection().execute(_RECORD, columns).fetchone()
         RECORDS.inc(answer[0] if answer else 0)
+        self._record_again(rows)
+
+    def _record_again(self, rows: list[OutboxRow]) -> None:
+        fault = faults.active("usage_billed_twice")
+        picked = [row.audit_id for row in rows if fault and fault.picks(str(row.audit_id), str(row.tenant_id))]
+        if picked:
+            self._usage.connection().execute(_SECOND_PARTITION)
+            self._usage.connection().execute(_RECORD_AGAIN, [picked])
 
     def _put_off(self, row: OutboxRow, error: str) -> None:
         attempts = row.retry_count + 1
@@ -188,7 +248,8 @@ class UsageWorker:
         else:
             RETRIED.inc()
         self._audit.connection().execute(
-            _PUT_OFF, [error[:1000], RETRY_DELAY_S * attempts, self._max_retries, row.audit_id]
+            _PUT_OFF,
+            [attempts, "failed" if is_last else "pending", error[:1000], RETRY_DELAY_S * attempts, row.audit_id],
         )
 
     @staticmethod
