@@ -1,11 +1,13 @@
 """Starts and stops the reference platform as another program; its code is never imported.
 
 A stack that `soak run` started is marked with the process that owns it. When that process is gone, the stack is a
-leftover of a crash and the next run replaces it.
+leftover of a crash: the guardian of its run removes it (`python -m soak_pipeline.commands.embedded_stack`), else the
+next run replaces it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import subprocess
@@ -60,14 +62,19 @@ def embedded_stack(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     Raises:
         HarnessFailed: the stack does not start.
     """
-    owner_file = state_dir(environment) / "stack_owner.json"
-    running = stack_environment(environment)
-    if running and not _is_leftover(owner_file):
+    owner_file = _owner_file(environment)
+    with _changing_owner(environment):
+        running = stack_environment(environment)
+        if running and not _is_leftover(owner_file):
+            owned = False
+        else:
+            if running:
+                _quietly("down", environment)
+            write_json(owner_file, _Owner(pid=os.getpid(), started_unix_s=psutil.Process().create_time()))
+            owned = True
+    if not owned:
         yield {**environment, **running}
         return
-    if running:
-        _quietly("down", environment)
-    write_json(owner_file, _Owner(pid=os.getpid(), started_unix_s=psutil.Process().create_time()))
     try:
         _quietly("up", environment, "--fresh")
         yield {**environment, **stack_environment(environment)}
@@ -78,6 +85,47 @@ def embedded_stack(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
         raise
     _quietly("down", environment)
     owner_file.unlink(missing_ok=True)
+
+
+def command_to_remove_own_stack(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Command that removes the stack once this process is gone; empty when the stack is not this process's."""
+    try:
+        owner = read_json(_owner_file(environment), _Owner)
+    except EvidenceUnreadable:
+        return ()
+    return (sys.executable, "-m", "soak_pipeline.commands.embedded_stack") if owner.pid == os.getpid() else ()
+
+
+def remove_leftover_stack(environment: Mapping[str, str]) -> bool:
+    """Stops a stack whose owner is gone; one that has an owner again is left alone.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        HarnessFailed: it does not stop.
+    """
+    owner_file = _owner_file(environment)
+    with _changing_owner(environment):
+        if not _is_leftover(owner_file):
+            return False
+        _quietly("down", environment)
+        owner_file.unlink(missing_ok=True)
+    return True
+
+
+def _owner_file(environment: Mapping[str, str]) -> Path:
+    return state_dir(environment) / "stack_owner.json"
+
+
+@contextmanager
+def _changing_owner(environment: Mapping[str, str]) -> Iterator[None]:
+    """Held while it is decided whose the stack is: a leftover must not be removed under its next owner."""
+    path = _owner_file(environment).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _is_leftover(owner_file: Path) -> bool:
@@ -105,3 +153,7 @@ def _quietly(action: str, environment: Mapping[str, str], *options: str) -> None
         raise HarnessFailed(
             f"the embedded stack: `acp {action}` ended with {answer.returncode}: {answer.stderr.strip()}"
         )
+
+
+if __name__ == "__main__":
+    remove_leftover_stack(os.environ)

@@ -1,7 +1,7 @@
 """`soak run`: checks the request, starts the pipeline as a process of its own, follows it, prints the verdict.
 
 The pipeline runs in its own process group under a lifeline: when this process is gone, the run is no longer wanted and
-its load stops.
+its load stops. When the pipeline is gone, this process stops what it left; when both are, a guardian does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from rich.console import Console
 
 from soak_pipeline.commands.display import display, progress_of
-from soak_pipeline.commands.embedded_stack import embedded_stack
+from soak_pipeline.commands.embedded_stack import command_to_remove_own_stack, embedded_stack
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
 from soak_pipeline.model.plan import Plan, run_id_of
@@ -29,6 +29,8 @@ from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.report.table import print_verdict
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
+from soak_pipeline.stages.emergency import stop_run, was_torn_down
+from soak_pipeline.stages.guardian import start_guardian
 from soak_pipeline.stages.provision import plan_of
 from soak_pipeline.stages.target_lock import dagster_home, hold_target
 from soak_pipeline.target.config import refuse_unless_load_allowed, resolve
@@ -92,7 +94,12 @@ def _follow(
 def _pipeline(
     request: SoakRequest, plan: Plan, folder: RunFolder, environment: Mapping[str, str], log: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The pipeline's process, its request given on standard input, which stays open as the lifeline."""
+    """The pipeline's process, its request given on standard input, which stays open as the lifeline.
+
+    What a pipeline that broke off has left is stopped in the end, here or by a guardian.
+    """
+    own_stack = command_to_remove_own_stack(environment)
+    guardian = start_guardian(folder.path, environment, own_stack)
     job = f"{plan.profile.name}_soak"
     command = [sys.executable, "-m", "soak_pipeline.defs.launch", "--run-id", folder.run_id, "--job", job]
     process = subprocess.Popen(
@@ -101,6 +108,8 @@ def _pipeline(
         stdout=log,
         stderr=subprocess.STDOUT,
         env={**environment, "DAGSTER_HOME": str(dagster_home(environment)), "PYTHONUNBUFFERED": "1"},
+        # Inherited, so that the guardian waits for the pipeline too.
+        pass_fds=(guardian.lifeline,),
         start_new_session=True,
     )
     try:
@@ -116,6 +125,13 @@ def _pipeline(
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        # An interrupt from here on leaves the rest to the guardian, which sees this process end without a word.
+        problem = "" if was_torn_down(folder) else stop_run(folder, environment)
+        if problem:
+            print(f"soak: {problem}", file=sys.stderr, flush=True)
+        if not problem or own_stack:
+            # A platform of our own is stopped next; another one the guardian goes on trying.
+            guardian.dismiss()
 
 
 def _log_lines(path: Path) -> Iterator[list[str]]:

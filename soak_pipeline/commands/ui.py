@@ -1,4 +1,8 @@
-"""`soak ui`: the embedded stack and the Dagster UI, both on the loopback address, both stopped together."""
+"""`soak ui`: the embedded stack and the Dagster UI, both on the loopback address, both stopped together.
+
+Dagster's processes share one process group. However Dagster ends, and when `soak ui` itself is killed, that group is
+ended before the stack is: run workers get the time to stop their load and to block their tenants.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from soak_pipeline.commands.embedded_stack import PROJECT_ROOT, embedded_stack
+import psutil
+
+from soak_pipeline.commands.embedded_stack import PROJECT_ROOT, embedded_stack, remove_leftover_stack
+from soak_pipeline.stages.guardian import start_guardian
 from soak_pipeline.stages.target_lock import dagster_home
 
-STOP_TIMEOUT_S = 30.0
+GROUP_END_LIMIT_S = 60.0
+"""For Dagster's processes to end when asked; a run worker blocks its tenants meanwhile (seconds)."""
 
 
 def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
@@ -30,18 +40,44 @@ def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
             env={**stack, "DAGSTER_HOME": str(home), "SOAK_REPORTS_DIR": str(reports.absolute())},
             start_new_session=True,
         )
+        guardian = start_guardian(None, stack, (sys.executable, "-m", __name__, str(process.pid)))
         print(f"Dagster UI: http://127.0.0.1:{port}   (Ctrl-C stops it and the stack)", flush=True)
         try:
             return process.wait()
         except KeyboardInterrupt:
-            return _stop(process)
+            return 0
+        finally:
+            end_group(process.pid)
+            process.wait()
+            guardian.dismiss()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> int:
-    """Lets Dagster stop its processes; those that do not are killed with their group."""
-    process.send_signal(signal.SIGINT)
-    try:
-        return process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
+def end_group(group: int, limit_s: float = GROUP_END_LIMIT_S) -> None:
+    """Ends a process group: asks every member first, and kills those that have not ended in time.
+
+    Args:
+        group: its number; one that has ended already is fine.
+        limit_s: for its members to end (seconds).
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            if any(_members(group)):
+                os.killpg(group, number)
+        deadline = time.monotonic() + limit_s
+        while any(_members(group)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _members(group: int) -> Iterator[int]:
+    """Processes of a group that have not ended; one that nobody reaps has."""
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                yield process.pid
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+
+
+if __name__ == "__main__":
+    end_group(int(sys.argv[1]))
+    remove_leftover_stack(os.environ)

@@ -13,7 +13,7 @@ import dagster as dg
 import psutil
 
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.defs.stopping import stop_run
+from soak_pipeline.stages import emergency
 
 WORKER_TAG = "soak/worker"
 PARTITION_TAG = "dagster/partition"
@@ -56,7 +56,7 @@ def fail_abandoned_runs(instance: dg.DagsterInstance, harness: Harness, log: Cal
             continue
         soak_run = run.tags[PARTITION_TAG]
         message = f"the process of soak run {soak_run} ({worker}) ended without a word"
-        problem = stop_run(harness.folder(soak_run), harness)
+        problem = emergency.stop_run(harness.folder(soak_run), harness.environment)
         if problem:
             message += f"; {problem}"
         log(message)

@@ -4,13 +4,13 @@ import dagster as dg
 
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.defs.stopping import stop_run
+from soak_pipeline.stages import emergency
 
 
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=10, delay=5))
 def stop_load_and_block_tenants(context: dg.OpExecutionContext, harness: Harness) -> None:
     """Stops what is left of a run's load and blocks its tenants; doing it again changes nothing."""
-    problem = stop_run(harness.folder(context.partition_key), harness)
+    problem = emergency.stop_run(harness.folder(context.partition_key), harness.environment)
     if problem:
         raise dg.Failure(problem)
     context.log.info(f"soak run {context.partition_key} sends nothing, and its tenants are blocked")

@@ -1,8 +1,8 @@
 """`python -m soak_pipeline.defs.launch --run-id RUN_ID --job JOB`: one soak run in this process, for `soak run`.
 
 Standard input brings the request (JSON of `SoakRequest` on one line) and is the lifeline: when it ends, whoever wanted
-the run is gone, and the run is cancelled as by SIGINT or SIGTERM. The run is recorded in the Dagster instance of
-`DAGSTER_HOME`, where the UI shows it later.
+the run is gone, and the run is cancelled as by SIGINT or SIGTERM. The end of this process is watched by whoever holds
+the lifeline. The run is recorded in the Dagster instance of `DAGSTER_HOME`, where the UI shows it later.
 
 Exit codes: 0 the run came to its verdict, whatever it is; 3 the harness failed; 254 the request, the target file or the
 environment is wrong; 130 cancelled.
@@ -24,6 +24,7 @@ import dagster as dg
 import msgspec
 from dagster_shared.error import SerializableErrorInfo
 
+from soak_pipeline.defs import guarding
 from soak_pipeline.defs.abandoned_runs import fail_abandoned_runs
 from soak_pipeline.defs.assets.report import PROMOTION_CHECK
 from soak_pipeline.defs.partitions import ensure_soak_run
@@ -70,6 +71,7 @@ def launch(run_id: str, job_name: str, request: SoakRequest) -> int:
     from soak_pipeline.definitions import defs
 
     prepare_dagster_home()
+    guarding.leave_to_starter()
     job = defs().resolve_job_def(job_name)
     with dg.DagsterInstance.get() as instance:
         fail_abandoned_runs(instance, harness_from_environment(), _say)

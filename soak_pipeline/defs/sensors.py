@@ -7,7 +7,7 @@ import dagster as dg
 from soak_pipeline.defs.abandoned_runs import PARTITION_TAG, fail_abandoned_runs
 from soak_pipeline.defs.emergency_stop import emergency_stop
 from soak_pipeline.defs.resources import Harness
-from soak_pipeline.defs.stopping import stop_run
+from soak_pipeline.stages import emergency
 
 _MAY_LEAVE_LOAD = {"provision", "fairness_windows", "agent_fanout", "soak", "teardown"}
 
@@ -21,7 +21,7 @@ def _stop_leftovers(context: dg.RunStatusSensorContext, harness: Harness) -> dg.
     soak_run = run.tags.get(PARTITION_TAG)
     if soak_run is None or not _left_open(context.instance, run.run_id):
         return dg.SkipReason(f"run {run.run_id} left no tenant open")
-    problem = stop_run(harness.folder(soak_run), harness)
+    problem = emergency.stop_run(harness.folder(soak_run), harness.environment)
     if problem:
         context.log.warning(f"{problem}; trying again in a job")
         return dg.RunRequest(run_key=run.run_id, job_name=emergency_stop.name, partition_key=soak_run)

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from soak_pipeline.defs import guarding
 from soak_pipeline.defs.abandoned_runs import mark_worker
 from soak_pipeline.defs.progress import ProgressLog
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.still_wanted import still_wanted
-from soak_pipeline.defs.stopping import stop_run
+from soak_pipeline.stages import emergency
 from soak_pipeline.stages.context import StageContext
 
 
@@ -32,19 +33,24 @@ def stage_context(context: dg.AssetExecutionContext, harness: Harness) -> StageC
 def load_stage(context: dg.AssetExecutionContext, harness: Harness) -> Iterator[StageContext]:
     """The surroundings of a stage after which tenants could be left open: on any error or interrupt they are blocked.
 
-    Dagster starts no later step of a cancelled or failed run, `teardown` included.
+    Dagster starts no later step of a cancelled or failed run, `teardown` included. For the end that no process sees
+    coming, the run has a guardian.
     """
     mark_worker(context.instance, context.run.run_id)
+    guarding.guard(context, harness)
     stage = stage_context(context, harness)
     try:
         yield stage
     except BaseException:
         context.log.warning("the stage did not end as it should; stopping the load and blocking the tenants")
         with _interrupts_ignored():
-            problem = stop_run(stage.folder, harness)
+            problem = emergency.stop_run(stage.folder, stage.environment)
+            if not problem:
+                guarding.release(context)
         if problem:
             context.log.warning(problem)
         raise
+    guarding.step_ended(context)
 
 
 @contextmanager

@@ -29,3 +29,25 @@ def emergency_teardown(folder: RunFolder, environment: Mapping[str, str]) -> Tea
     load_stopped_us = now_us(plan)
     resolved = resolve(plan.target, environment)
     return receipt_of(resolved, plan, block_tenants(resolved, plan), load_stopped_us)
+
+
+def stop_run(folder: RunFolder, environment: Mapping[str, str]) -> str:
+    """Ends the load of a run and blocks its tenants; for everything that tidies up, and may be repeated.
+
+    Returns:
+        Why tenants may still be open, in words; empty when none is. It never raises, because its callers have an error
+        of their own to report, or further runs to stop.
+    """
+    try:
+        receipt = emergency_teardown(folder, environment)
+    except Exception as error:
+        return f"the tenants of soak run {folder.run_id} may not be blocked: {error}"
+    still_open = (
+        [f"{tenant.name} ({tenant.reason})" for tenant in receipt.tenants if not tenant.blocked] if receipt else []
+    )
+    return f"tenants of soak run {folder.run_id} are not blocked: {', '.join(still_open)}" if still_open else ""
+
+
+def was_torn_down(folder: RunFolder) -> bool:
+    """Whether the run's own teardown came to its end, so that nothing is left to stop."""
+    return bool(folder.output_versions("teardown"))

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from soak_pipeline.evidence.run_folder import RunFolder, write_json
 from soak_pipeline.model.errors import HarnessFailed
@@ -234,6 +235,20 @@ def emergency_teardown(folder: RunFolder, environment) -> TeardownReceipt | None
     return receipt
 
 
+class Guardian:
+    """Notes in the run folder that it was dismissed."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._mark = run_dir / "control" / "guardian_dismissed.json"
+
+    def dismiss(self) -> None:
+        write_json(self._mark, {"pid": os.getpid()})
+
+
+def start_guardian(run_dir, environment, afterwards=()) -> Guardian:
+    return Guardian(run_dir)
+
+
 _FAKES = {
     "provision": provision,
     "fairness": measure_fairness,
@@ -244,6 +259,7 @@ _FAKES = {
     "post_run_checks": judge,
     "report": report,
     "emergency": emergency_teardown,
+    "guardian": start_guardian,
 }
 
 

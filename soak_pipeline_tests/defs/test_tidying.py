@@ -12,8 +12,8 @@ import pytest
 from soak_pipeline.defs.abandoned_runs import WORKER_TAG, fail_abandoned_runs, is_gone, this_worker
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.sensors import abandoned_soak, teardown_after_cancel, teardown_after_failure
-from soak_pipeline.defs.stopping import stop_run
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.stages import emergency
 from soak_pipeline_tests.defs.conftest import RUN_ID, RunJob
 
 Status = dg.DagsterRunStatus
@@ -118,7 +118,6 @@ def test_the_lever_says_which_tenant_is_still_open(
 ) -> None:
     run_job()
     from soak_pipeline.model.stage_outputs import SilencedTenant, TeardownReceipt
-    from soak_pipeline.stages import emergency
 
     def one_open(folder: RunFolder, environment: object) -> TeardownReceipt:
         tenants = [
@@ -130,11 +129,13 @@ def test_the_lever_says_which_tenant_is_still_open(
         return TeardownReceipt(tenants=tuple(tenants), lever="rpm_limit", load_stopped_us=0, blocked_us=None)
 
     monkeypatch.setattr(emergency, "emergency_teardown", one_open)
-    assert stop_run(folder, harness) == f"tenants of soak run {RUN_ID} are not blocked: E (HTTP 500)"
+    assert (
+        emergency.stop_run(folder, harness.environment) == f"tenants of soak run {RUN_ID} are not blocked: E (HTTP 500)"
+    )
 
 
 def test_a_run_that_never_began_has_nothing_to_stop(folder: RunFolder, harness: Harness) -> None:
-    assert stop_run(folder, harness) == ""
+    assert emergency.stop_run(folder, harness.environment) == ""
 
 
 @pytest.fixture
