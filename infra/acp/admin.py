@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 NAMES_READ_EVERY_S = 1.0
 REQUEST_TIMEOUT_S = 5.0
 LONGEST_BODY_BYTES = 65_536
+#: How long the end of the listener may take.
+POLL_INTERVAL_S = 0.5
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -189,7 +191,9 @@ def serving(settings: Settings, role: str) -> Iterator[None]:
             role=role,
             names=names,
         )
-        threads.append(threading.Thread(target=_quietly, args=(server.serve_forever,), name="admin", daemon=True))
+        threads.append(
+            threading.Thread(target=_quietly, args=(server.serve_forever, POLL_INTERVAL_S), name="admin", daemon=True)
+        )
     for thread in threads:
         thread.start()
     try:

@@ -234,7 +234,7 @@ FAULTS: Mapping[str, Fault] = _by_name(
         "dead_letter",
         "some rows of the outbox are refused after the last retry and end as dead letters",
         ("usage",),
-        {"tenant": "", "share": 0.001},
+        {"tenant": "", "share": 0.002},
     ),
     # Timelines, roots, graph
     Fault("backfill_dead", "timelines that got stuck are never closed", ("flight",)),

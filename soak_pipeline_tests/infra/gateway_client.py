@@ -47,6 +47,7 @@ class GatewayUnderTest:
     """One worker, its services, and a client; the administrator is logged in."""
 
     services: Services
+    gateway: Gateway
     client: httpx.AsyncClient
     admin: dict[str, str]
 
@@ -88,7 +89,8 @@ async def gateway(servers: Servers, **changes: Any) -> AsyncIterator[GatewayUnde
     seed_admin(settings.identity_dsn, ADMIN_EMAIL, ADMIN_PASSWORD)
     async with open_services(settings) as services:
         await reassert_kill_switches(services)
-        transport = httpx.ASGITransport(Gateway(services))  # type: ignore[arg-type]
+        application = Gateway(services)
+        transport = httpx.ASGITransport(application)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
 
             async def forget_cookies(_: httpx.Response) -> None:
@@ -98,7 +100,7 @@ async def gateway(servers: Servers, **changes: Any) -> AsyncIterator[GatewayUnde
             client.event_hooks["response"].append(forget_cookies)
             login = await client.post("/auth/token", json={"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD})
             admin = {"Authorization": f"Bearer {login.json()['data']['access_token']}"}
-            yield GatewayUnderTest(services, client, admin)
+            yield GatewayUnderTest(services, application, client, admin)
 
 
 def with_gateway(servers: Servers, scenario: Callable[[GatewayUnderTest], Awaitable[Result]], **changes: Any) -> Result:

@@ -28,13 +28,13 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
+async def serving(application: Any) -> AsyncIterator[int]:
     port = free_port()
     config = uvicorn.Config(
         application, port=port, http=CorkedHttpProtocol, lifespan="off", log_config=None, access_log=False
     )
     server = uvicorn.Server(config)
-    server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]
+    server.capture_signals = _no_signals  # type: ignore[method-assign]
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)
@@ -55,7 +55,7 @@ def exchange(sent: bytes) -> bytes:
     """Send bytes on one connection and read until the server closes it."""
 
     async def run() -> bytes:
-        async with asyncio.timeout(20), served() as port:
+        async with asyncio.timeout(20), serving(application) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             answer = await reader.read()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from infra.acp import clock
 from infra.acp.gateway import roles
 from infra.acp.gateway.directory import AlreadyExists, Row
 from infra.acp.gateway.http import Refusal, Request, Response, bare, enveloped, parse_uuid
@@ -149,7 +150,7 @@ async def quota(services: Services, request: Request) -> Response:
             "usage": {
                 "daily_used": used_today,
                 "daily_cap": tenant["daily_request_cap"],
-                "daily_resets_at": (int(time.time()) // DAY_S + 1) * DAY_S,
+                "daily_resets_at": (int(clock.now_s()) // DAY_S + 1) * DAY_S,
                 "monthly_used": used_this_month,
                 "monthly_cap": tenant["monthly_request_cap"],
                 "monthly_resets_at": _next_month(),
@@ -183,6 +184,6 @@ def _kill_switch_answer(tenant_id: str, engaged: bool) -> Response:
 
 
 def _next_month() -> int:
-    now = time.gmtime()
+    now = time.gmtime(clock.now_s())
     year, month = (now.tm_year + 1, 1) if now.tm_mon == 12 else (now.tm_year, now.tm_mon + 1)
     return int(datetime.fromisoformat(f"{year:04}-{month:02}-01T00:00:00+00:00").timestamp())

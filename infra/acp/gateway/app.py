@@ -15,9 +15,11 @@ from typing import Any
 import asyncpg
 import hiredis
 
+from infra.acp import clock, faults
 from infra.acp.gateway import metrics, roles
 from infra.acp.gateway.audit_reads import AuditReads
-from infra.acp.gateway.fair_slots import QueueFull
+from infra.acp.gateway.defects import Defects
+from infra.acp.gateway.fair_slots import FairSlots, QueueFull
 from infra.acp.gateway.http import (
     Receive,
     Refusal,
@@ -62,6 +64,7 @@ class Gateway:
         self._latency = RecentLatency()
         self._metrics = metrics.RequestMetrics()
         self._router = Router(routes(AuditReads(services), Status(services, self._latency)))
+        self.defects = Defects(services)
         self.inflight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +77,8 @@ class Gateway:
         try:
             response = await self._answer(request, found, receive)
             response.headers = (*response.headers, (b"x-request-id", request.request_id.encode()))
+            if faults.any_set():
+                response = await self.defects.before_answer(request, response)
             await send_response(send, response)
         finally:
             self.inflight -= 1
@@ -118,22 +123,23 @@ class Gateway:
         """
         request.principal = self._authenticate(request)
         request.tenant_id = tenant_id = request.principal.tenant_id
-        slots = self._services.slots
-        if not slots.try_acquire(tenant_id):
-            await self._wait_for_slot(tenant_id)
+        slots, competitor = self.defects.slots_for(tenant_id)
+        if not slots.try_acquire(competitor):
+            await self._wait_for_slot(slots, competitor, tenant_id)
         try:
             await self._admit(request, route)
             if route.access is Access.EXECUTE:
+                _fail_in_bursts(request)
                 return await route.handler(self._services, request)
             return await self._manage(request, route)
         finally:
-            slots.release(tenant_id)
+            slots.release(competitor)
 
-    async def _wait_for_slot(self, tenant_id: str) -> None:
+    async def _wait_for_slot(self, slots: FairSlots, competitor: str, tenant_id: str) -> None:
         limit_s = self._services.settings.request_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                await self._services.slots.wait(tenant_id)
+                await slots.wait(competitor)
         except QueueFull as error:
             metrics.RATE_LIMITED.labels(self._metrics.label(tenant_id), "queue").inc()
             raise Refusal(429, f"Rate limit exceeded: {error}", headers=_RETRY_SOON) from None
@@ -171,7 +177,9 @@ class Gateway:
         request.admission = admission
         roles.require(caller, route.role)
         self._refuse_closed(route)
-        if admission.outcome != "ok":
+        if faults.hits("throttle_storm", request.request_id, caller.tenant_id):
+            await self._refuse_limited(request, "rps", 1.0)
+        if admission.outcome != "ok" and not (admission.outcome == "rps" and faults.active("fair_sharing_off")):
             await self._refuse_limited(request, admission.outcome, admission.retry_after_s)
         await self._choose_tenant(request, route)
 
@@ -200,7 +208,7 @@ class Gateway:
             "rate_limited",
             headers=((b"retry-after", str(retry_s).encode()),),
             limit_type=limit,
-            reset_at=int(time.time()) + retry_s,
+            reset_at=int(clock.now_s()) + retry_s,
             meta={"category": "quota"},
         )
 
@@ -239,6 +247,12 @@ class Gateway:
         return response
 
 
+def _fail_in_bursts(request: Request) -> None:
+    fault = faults.active("errors_5xx")
+    if fault and fault.is_bursting() and fault.picks(request.request_id, request.caller.tenant_id):
+        raise Refusal(500, "Internal server error")
+
+
 def _request_of(scope: Scope) -> Request:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     given_id = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -249,7 +263,7 @@ def _request_of(scope: Scope) -> Request:
         headers=headers,
         query_string=scope["query_string"],
         client=client[0] if client else "",
-        started_at=time.time(),
+        started_at=clock.now_s(),
         started_clock=time.perf_counter(),
         # An id that is no canonical UUID could not become the key of the audit row, so the call gets one of ours.
         request_id=given_id if is_canonical_uuid(given_id) else str(uuid.uuid4()),

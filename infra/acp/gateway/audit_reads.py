@@ -6,12 +6,12 @@ Owns their SQL. Nothing here counts all rows of a tenant: totals come from the w
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import asyncpg
 import msgspec
 
+from infra.acp import clock
 from infra.acp.gateway.http import (
     NDJSON_CONTENT,
     Refusal,
@@ -100,9 +100,7 @@ class AuditReads:
             request.tenant_id,
         )
         by_hour = [{"hour": row["hour"], "count": row["row_count"]} for row in hours]
-        response = enveloped(
-            summary_of(rollup) | {"requests_by_hour": by_hour, "metadata": {"as_of": datetime.now(UTC)}}
-        )
+        response = enveloped(summary_of(rollup) | {"requests_by_hour": by_hour, "metadata": {"as_of": clock.utc_now()}})
         await services.link.execute("SET", key, response.body, "EX", SUMMARY_KEPT_FOR_S)
         return response
 

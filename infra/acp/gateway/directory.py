@@ -10,12 +10,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 import msgspec
 
+from infra.acp import faults
 from infra.acp.gateway.admission import AdmissionGate, Limits
 from infra.acp.switches import TIER_RPM
 
@@ -206,8 +207,11 @@ class Directory:
 
     async def revoke(self, tenant_id: str, agent_id: str, permission_id: str) -> bool:
         """Remove a permission, for every later request. Returns False when there is none such."""
+        statement = "DELETE FROM agent_permissions WHERE tenant_id = $1 AND agent_id = $2 AND id = $3 RETURNING id"
+        if faults.active("revoke_not_honoured"):
+            statement = "SELECT id FROM agent_permissions WHERE tenant_id = $1 AND agent_id = $2 AND id = $3"
         removed = await self._pool.fetchval(
-            "DELETE FROM agent_permissions WHERE tenant_id = $1 AND agent_id = $2 AND id = $3 RETURNING id",
+            statement,
             tenant_id,
             agent_id,
             permission_id,
@@ -278,7 +282,8 @@ class Directory:
 def limits_of(tenant: Row, rpm_zero: str = "blocks") -> Limits:
     """The limits in a tenant's row; a tenant that is not active may ask nothing. `rpm_zero`: see `switches.py`."""
     rpm = tenant["rpm_limit"]
-    if rpm == 0 and rpm_zero == "tier_default":
+    fault = faults.active("rpm_zero_ignored")
+    if rpm == 0 and (rpm_zero == "tier_default" or (fault and fault.concerns(tenant["tenant_id"]))):
         rpm = TIER_RPM[tenant["tier"]]
     return Limits(
         rpm=rpm if tenant["is_active"] else 0,
@@ -287,10 +292,6 @@ def limits_of(tenant: Row, rpm_zero: str = "blocks") -> Limits:
         daily=tenant["daily_request_cap"],
         monthly=tenant["monthly_request_cap"],
     )
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _tenant_row(row: asyncpg.Record | None) -> Row | None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from infra.acp import events
-from infra.acp.gateway import idempotency, metrics, policy
+from infra.acp import clock, events, faults
+from infra.acp.gateway import defects, idempotency, metrics, policy
 from infra.acp.gateway.agents import TOOL_NAME
 from infra.acp.gateway.directory import AgentView
 from infra.acp.gateway.http import Header, Refusal, Request, Response, encode_json, is_canonical_uuid
@@ -84,8 +84,9 @@ async def _decide_and_run(services: Services, request: Request) -> Response:
         call.body = _body(request)
         await _resolve_agent(services, call)
         call.tool = _tool(call)
-        services.journal.begin(_flight_event(call, "in_progress"))
+        opened = services.journal.begin(_flight_event(call, "in_progress"))
         metrics.TIMELINES_OPENED.inc()
+        await defects.die_if_due(services.settings.process_name, opened)
         _apply_policy(call)
         _guard_tool(call)
         await _run(services, call)
@@ -145,7 +146,7 @@ def _apply_policy(call: Call) -> None:
     assessment = policy.assess(raw, call.body, call.request.caller.tenant_id)
     call.risk = assessment.risk
     finding = assessment.refusal
-    if finding is None:
+    if finding is None or faults.hits("attack_allowed", call.request.request_id, call.request.caller.tenant_id):
         return
     metrics.DENIED.labels(finding.findings[0]).inc()
     refusal = Refusal(
@@ -162,7 +163,10 @@ def _apply_policy(call: Call) -> None:
 
 
 def _guard_tool(call: Call) -> None:
-    if call.agent is None or not call.agent.may_use(call.tool, datetime.now(UTC)):
+    is_allowed = call.agent is not None and call.agent.may_use(call.tool, clock.utc_now())
+    if faults.hits("allowed_denied", call.request.request_id, call.request.caller.tenant_id):
+        is_allowed = False
+    if not is_allowed:
         raise _blocked(
             403,
             f"Security: Tool {call.tool} is not allowed for agent {call.agent_id}",
@@ -180,24 +184,24 @@ async def _run(services: Services, call: Call) -> None:
         sigma=settings.service_time_sigma,
         seed=settings.service_time_seed,
     )
-    await asyncio.sleep(duration_s)
+    await asyncio.sleep(duration_s + defects.delay_s(call.request))
 
 
 async def _finish(services: Services, call: Call) -> Response:
     request = call.request
     action = next(name for limit, name in ENGINE_ACTIONS if call.risk < limit)
-    await services.journal.commit(
-        audit_event(
-            request,
-            action="execute_tool",
-            decision=action,
-            tool=call.tool,
-            agent_id=call.agent_id,
-            metadata={"risk": call.risk, "latency_ms": _elapsed_ms(call)},
-        ),
-        _flight_event(call, "ok", decision=action),
-        _graph_event(call, "allow"),
+    audit = audit_event(
+        request,
+        action="execute_tool",
+        decision=action,
+        tool=call.tool,
+        agent_id=call.agent_id,
+        metadata={"risk": call.risk, "latency_ms": _elapsed_ms(call)},
     )
+    published = [audit, _flight_event(call, "ok", decision=action), _graph_event(call, "allow")]
+    if faults.hits("audit_event_dropped", request.request_id, request.caller.tenant_id):
+        published.remove(audit)
+    await services.journal.commit(*published)
     metrics.TIMELINES_CLOSED.inc()
     body = {
         "success": True,
@@ -211,7 +215,7 @@ async def _finish(services: Services, call: Call) -> Response:
         "findings": [],
         "reasons": [],
         "signals": {"inference_risk": call.risk},
-        "executed_at": datetime.now(UTC),
+        "executed_at": clock.utc_now(),
     }
     return Response(200, encode_json(body), (_DEPRECATION,))
 
@@ -253,7 +257,7 @@ def _flight_event(call: Call, status: events.FlightStatus, decision: str | None 
         session_id=request.header(b"x-session-id")[:128] or None,
         agent_id=call.agent_id,
         tool=call.tool,
-        completed_at=datetime.now(UTC) if closed else None,
+        completed_at=clock.utc_now() if closed else None,
         duration_ms=round(_elapsed_ms(call)) if closed else None,
         final_decision=decision,
         final_risk=call.risk if closed else None,
@@ -271,7 +275,7 @@ def _graph_event(call: Call, outcome: events.Outcome) -> Command:
         agent_name=call.agent.name if call.agent else None,
         tool=call.tool,
         outcome=outcome,
-        occurred_at=datetime.now(UTC),
+        occurred_at=clock.utc_now(),
         risk_score=call.risk,
     )
     return append(events.GRAPH_STREAM, events.encode_graph(event))

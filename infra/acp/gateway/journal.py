@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from infra.acp import events
+from infra.acp import clock, events
 from infra.acp.gateway.http import Request
 from infra.acp.gateway.redis_link import Command, RedisLink
 
@@ -61,7 +60,7 @@ def audit_event(
         tool=tool,
         reason=reason,
         metadata=metadata or {},
-        occurred_at=datetime.now(UTC),
+        occurred_at=clock.utc_now(),
     )
     return append(events.AUDIT_STREAM, events.encode_audit(event))
 

@@ -13,10 +13,12 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import uvicorn
 import uvloop
 
+from infra.acp import clock
 from infra.acp.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ BACKLOG = 2_048
 KEEP_ALIVE_S = 75
 DRAIN_S = 5
 SAMPLE_INTERVAL_S = 1.0
+#: uvicorn's.
+TICKS_PER_S = 10
 #: Allocations between two collections of the youngest generation. The requests' objects die by reference count; a
 #: collection in the middle of one would only add to its latency.
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -56,6 +60,7 @@ async def _serve(settings: Settings) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,
@@ -80,6 +85,14 @@ class _Server(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Besides uvicorn's own, once a second: the Date header, by the platform's clock."""
+        is_over = await super().on_tick(counter)
+        if counter % TICKS_PER_S == 0:
+            dated = formatdate(clock.now_s(), usegmt=True).encode()
+            self.server_state.default_headers = [(b"date", dated), *self.config.encoded_headers]
+        return is_over
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -106,7 +119,9 @@ async def _housekeeping(services, gateway) -> AsyncIterator[None]:  # type: igno
             due += SAMPLE_INTERVAL_S
             await asyncio.sleep(due - loop.time())
             late_s = max(0.0, loop.time() - due)
-            metrics.sample_process(services, gateway.inflight, late_s)
+            slots, _ = gateway.defects.slots_for("")
+            metrics.sample_process(services, slots, gateway.inflight, late_s)
+            gateway.defects.give_back()
             if late_s > SAMPLE_INTERVAL_S:
                 due = loop.time()
 

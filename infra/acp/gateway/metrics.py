@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Gauge, Histogram
 
 if TYPE_CHECKING:
+    from infra.acp.gateway.fair_slots import FairSlots
     from infra.acp.gateway.services import Services
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0)
@@ -98,13 +99,13 @@ class RequestMetrics:
         return tenant_id
 
 
-def sample_process(services: Services, inflight: int, loop_lag_s: float) -> None:
+def sample_process(services: Services, slots: FairSlots, inflight: int, loop_lag_s: float) -> None:
     """Write the gauges of this worker process."""
     name = services.settings.process_name
     INFLIGHT.labels(name).set(inflight)
-    SLOTS.labels(name).set(services.slots.slots)
-    SLOTS_IN_USE.labels(name).set(services.slots.running)
-    SLOT_WAITERS.labels(name).set(services.slots.waiting)
+    SLOTS.labels(name).set(slots.slots)
+    SLOTS_IN_USE.labels(name).set(slots.running)
+    SLOT_WAITERS.labels(name).set(slots.waiting)
     POOL_WAITERS.labels(name).set(services.read_slots.waiting)
     REDIS_PENDING.labels(name).set(services.link.pending)
     RETRIES.labels(name).set(services.link.reopenings)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from typing import Any
 
 import msgspec
 
-from infra.acp import events
+from infra.acp import clock, events
 from infra.acp.gateway.http import Refusal, Request, Response, enveloped, parse_uuid, validation_failed
 from infra.acp.gateway.services import Services
 from infra.acp.signing import ALGORITHM, errors_of
@@ -188,7 +188,7 @@ async def roots(services: Services, request: Request) -> Response:
 async def compute_root(services: Services, request: Request) -> Response:
     """POST /transparency/compute: have the sealer pass now, and wait until the root covers what is there."""
     root_date = (
-        _date(request.query["root_date"], "root_date") if "root_date" in request.query else datetime.now(UTC).date()
+        _date(request.query["root_date"], "root_date") if "root_date" in request.query else clock.utc_now().date()
     )
     pool = services.pools["audit"]
     last = await pool.fetchval("SELECT last_timestamp FROM audit_counters WHERE tenant_id = $1", request.tenant_id)

@@ -11,12 +11,11 @@ import hmac
 import math
 import time
 from collections import Counter, deque
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
-from infra.acp import events
+from infra.acp import clock, events, faults
 from infra.acp.gateway.http import Refusal, Request, Response, bare
 from infra.acp.gateway.redis_link import RedisUnavailable
 from infra.acp.gateway.services import Services
@@ -70,7 +69,7 @@ class RecentLatency:
         report: dict[str, Any] = {"scope": "gateway_internal", "window_seconds": LATENCY_WINDOW_S}
         for name, share in (("p50_ms", 0.50), ("p95_ms", 0.95), ("p99_ms", 0.99)):
             report[name] = _percentile_ms(counts, math.ceil(share * total)) if total else None
-        return report | {"request_count": total, "computed_at": datetime.now(UTC)}
+        return report | {"request_count": total, "computed_at": clock.utc_now()}
 
 
 def _percentile_ms(counts: Counter[int], rank: int) -> float:
@@ -126,7 +125,7 @@ class Status:
                 },
                 "queues": await self._queue_block(),
                 "version": VERSION,
-                "as_of": datetime.now(UTC),
+                "as_of": clock.utc_now(),
             }
         )
 
@@ -158,7 +157,7 @@ class Status:
                 "services": components,
                 "gateway": {"process": services.settings.process_name, "version": VERSION},
                 "queues": queues,
-                "ts": datetime.now(UTC),
+                "ts": clock.utc_now(),
             }
         )
 
@@ -168,6 +167,8 @@ class Status:
         given = request.header(b"x-prometheus-secret")
         if settings.prometheus_secret and not hmac.compare_digest(given.encode(), settings.prometheus_secret.encode()):
             raise Refusal(401, "Unauthorized")
+        if faults.active("metrics_gone"):
+            raise Refusal(503, "Service unavailable")
         if not settings.gateway_metrics_port:
             raise Refusal(503, "No metrics process is configured: set ACP_GATEWAY_METRICS_PORT")
         try:
