@@ -113,6 +113,22 @@ def test_calls_one_after_the_other_test_nothing(tmp_path: Path) -> None:
     assert finding_of(result, "concurrency").observed == 1
 
 
+@pytest.mark.parametrize(("at_once", "verdict"), [(5, Verdict.PASS), (4, Verdict.INCONCLUSIVE)])
+def test_a_tenth_of_the_agents_at_once_is_the_least(tmp_path: Path, at_once: int, verdict: Verdict) -> None:
+    """Of 50 agents; the calls come in groups of so many, a second apart."""
+
+    def group(run: SyntheticRun) -> None:
+        rows = np.flatnonzero(run.requests.where(session="fanout"))
+        columns = run.requests.columns
+        columns["start_us"][rows] = run.zero_us["fanout"] + np.arange(len(rows)) // at_once * 1_000_000
+        columns["service_us"][rows] = 10_000
+
+    finding = finding_of(judged(tmp_path, FANOUT, group), "concurrency")
+
+    assert (finding.observed, finding.limit) == (at_once, 5)
+    assert finding.verdict is verdict
+
+
 def test_most_at_once_is_that_of_a_count_moment_by_moment(tmp_path: Path) -> None:
     evidence = evidence_of(tmp_path)
     rows = evidence.requests.take(evidence.requests.where(session="fanout", kind="allowed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -126,6 +127,18 @@ def test_a_session_that_ended_early_is_named(tmp_path: Path) -> None:
     assert finding_of(result, "stage soak").why == "stage soak was cut short: the lease ended"
 
 
+@pytest.mark.parametrize(("short_us", "verdict"), [(2_000_000, Verdict.PASS), (2_000_001, Verdict.INCONCLUSIVE)])
+def test_a_session_may_end_two_seconds_early(tmp_path: Path, short_us: int, verdict: Verdict) -> None:
+    """At 60 requests per second the last one is due just before the end."""
+
+    def end_early(run: SyntheticRun) -> None:
+        (session,) = run.outputs["soak"].sessions  # type: ignore[attr-defined]
+        ended_us = session.zero_us + int(run.sessions["soak"].duration_s * 1e6) - short_us
+        change_output(run, "soak", sessions=(msgspec.structs.replace(session, ended_us=ended_us),))
+
+    assert finding_of(judged(tmp_path, LOAD, end_early), "length, session soak").verdict is verdict
+
+
 def test_a_session_that_never_began_is_open(tmp_path: Path) -> None:
     def never(run: SyntheticRun) -> None:
         soak = run.outputs["soak"]
@@ -158,6 +171,27 @@ def test_a_mix_that_is_not_the_planned_one_is_named(tmp_path: Path) -> None:
     assert finding_of(result, "mix of tenant A").verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize(("denied", "verdict"), [(24, Verdict.PASS), (23, Verdict.INCONCLUSIVE)])
+def test_a_share_of_the_mix_may_differ_by_two_points_and_four_standard_errors(
+    tmp_path: Path, denied: int, verdict: Verdict
+) -> None:
+    """15 % of tenant B's 405 requests: 0.15 - 0.02 - 4 sqrt(0.15 x 0.85 / 405) = 0.0590, which is 23.9 requests."""
+
+    def remix(run: SyntheticRun) -> None:
+        rows = np.flatnonzero(run.requests.where(session="soak", tenant="B", phase="soak"))
+        assert len(rows) == 405
+        kinds = [("denied", denied), ("read", 40), ("verify", 41), ("misc", 20)]
+        run.requests.set_text("kind", rows, "allowed")
+        for kind, number in kinds:
+            run.requests.set_text("kind", rows[:number], kind)
+            rows = rows[number:]
+
+    finding = finding_of(judged(tmp_path, LOAD, remix), "mix of tenant B")
+
+    assert finding.figures["denied"] == denied
+    assert finding.verdict is verdict
+
+
 def test_a_split_that_is_not_the_planned_one_is_named(tmp_path: Path) -> None:
     def swap(run: SyntheticRun) -> None:
         rows = np.flatnonzero(run.requests.where(phase="soak", tenant="A"))
@@ -170,6 +204,17 @@ def test_too_few_samples_of_a_tenant_are_named(tmp_path: Path) -> None:
     result = judged(tmp_path, LOAD, lambda run: thin_out(run, 0.5, phase="soak", tenant="E"))
 
     assert finding_of(result, "samples of tenant E").verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(72, Verdict.PASS), (71, Verdict.INCONCLUSIVE)])
+def test_seventy_two_samples_are_the_fewest(tmp_path: Path, kept: int, verdict: Verdict) -> None:
+    def thin(run: SyntheticRun) -> None:
+        rows = np.flatnonzero(run.requests.where(phase="soak", tenant="E", kind="allowed"))
+        keep = np.ones(len(run.requests), dtype=bool)
+        keep[rows[kept:]] = False
+        run.requests.keep(keep)
+
+    assert finding_of(judged(tmp_path, LOAD, thin), "samples of tenant E").verdict is verdict
 
 
 def test_tenants_made_under_another_plan_are_named(tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ def rows_of(run: SyntheticRun, tenant: str) -> int:
     return next(chain.independent.rows for chain in chains if chain.tenant == tenant)
 
 
+def executed_of(run: SyntheticRun, tenant: str) -> int:
+    """Executed calls of a tenant outside the fan-out."""
+    requests = run.requests
+    executed = requests.where(tenant=tenant, kind="allowed", outcome="ok")
+    return int((executed & ~requests.where(phase="fanout")).sum())
+
+
 @pytest.mark.parametrize(
     "field", ["tampered", "gaps", "forks", "duplicate_requests", "out_of_order", "acknowledged_missing"]
 )
@@ -188,10 +195,71 @@ def test_the_backfill_may_close_the_allowed_share(tmp_path: Path) -> None:
         change_part(run, "timelines", "E", total=100_000, recovered_backfill=1_000)
 
     assert judged(tmp_path / "at", TIMELINES, defect, recovered_timelines_share_max=0.01).verdict is Verdict.PASS
-    beyond = judged(tmp_path / "beyond", TIMELINES, defect, recovered_timelines_share_max=0.0099)
+    beyond = judged(tmp_path / "beyond", TIMELINES, defect, "platform_restarted", recovered_timelines_share_max=0.0099)
     assert beyond.verdict is Verdict.FAIL
     assert beyond.observed == 0.01
-    assert "crashed or was killed in the middle of 1,000 calls" in (beyond.likely_cause or "")
+    assert beyond.cause == "end_event_lost"
+
+
+def test_a_restart_of_the_gateway_is_named_as_the_cause_of_recovered_timelines(tmp_path: Path) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_part(run, "timelines", "E", total=100_000, recovered_backfill=1_000)
+        _, starts = run.telemetry["platform", "gateway-1", PROCESS_START_SERIES]
+        starts[len(starts) // 2 :] += 100.0
+
+    result = judged(tmp_path, TIMELINES, defect)
+    assert result.cause == "gateway_crashed"
+    assert "crashed or was killed in the middle of 1,000 calls" in (result.likely_cause or "")
+
+
+def test_a_gateway_that_was_not_watched_may_have_crashed(tmp_path: Path) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_part(run, "timelines", "E", recovered_backfill=1)
+        run.telemetry.clear()
+
+    assert judged(tmp_path, TIMELINES, defect).cause == "gateway_crashed"
+
+
+def _slow_drain(run: SyntheticRun, left: dict[str, int], *, audit_lag: float, outbox: float) -> None:
+    """Pipelines that were empty too late (`left` empty) or not at all, with the backlog at the end of the load."""
+    assert run.platform_evidence is not None
+    drain = msgspec.structs.replace(run.platform_evidence.drain, drained=not left, seconds=300.0, left=left)
+    run.platform_evidence = msgspec.structs.replace(run.platform_evidence, drain=drain)
+    for series, owner, value in (
+        ("consumer_lag", "acp:audit_stream", audit_lag),
+        ("outbox_pending", "acp_audit", outbox),
+    ):
+        for (_, name, of), (_, values) in run.telemetry.items():
+            if (name, of) == (owner, series):
+                values[-1] = value
+
+
+@pytest.mark.parametrize(
+    ("left", "audit_lag", "outbox", "cause"),
+    [
+        ({"acp:audit_stream": 900, "outbox_pending": 200}, 0.0, 0.0, "audit_worker_slow"),
+        ({}, 900.0, 200.0, "audit_worker_slow"),
+        ({}, 0.0, 5_000.0, "usage_drain_slow"),
+        ({"outbox_pending": 200}, 900.0, 5_000.0, "usage_worker_slow"),
+    ],
+)
+def test_a_slow_drain_blames_the_queue_that_held_most(
+    tmp_path: Path, left: dict[str, int], audit_lag: float, outbox: float, cause: str
+) -> None:
+    result = judged(tmp_path, USAGE, lambda run: _slow_drain(run, left, audit_lag=audit_lag, outbox=outbox))
+
+    assert (result.verdict, result.cause) == (Verdict.FAIL, cause)
+
+
+@pytest.mark.parametrize(("at_end", "cause"), [(812.0, "usage_worker_stopped"), (813.0, "usage_worker_slow")])
+def test_a_backlog_that_did_not_shrink_is_that_of_a_worker_that_stopped(
+    tmp_path: Path, at_end: float, cause: str
+) -> None:
+    def defect(run: SyntheticRun) -> None:
+        _slow_drain(run, {"outbox_pending": 812}, audit_lag=0.0, outbox=at_end)
+        change_part(run, "reconciliation", "E", outbox_pending=812)
+
+    assert judged(tmp_path, USAGE, defect).cause == cause
 
 
 def test_a_listing_cut_short_is_open(tmp_path: Path) -> None:
@@ -199,6 +267,38 @@ def test_a_listing_cut_short_is_open(tmp_path: Path) -> None:
 
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "only 50 timelines for" in result.why
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(0, Verdict.PASS), (-1, Verdict.INCONCLUSIVE)])
+def test_as_many_timelines_as_executed_calls_are_enough(tmp_path: Path, more: int, verdict: Verdict) -> None:
+    def as_many(run: SyntheticRun) -> None:
+        change_part(run, "timelines", "A", total=executed_of(run, "A") + more)
+
+    assert judged(tmp_path, TIMELINES, as_many).verdict is verdict
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(0, Verdict.PASS), (-1, Verdict.INCONCLUSIVE)])
+def test_every_recorded_executed_call_must_have_been_matched(tmp_path: Path, more: int, verdict: Verdict) -> None:
+    def matched(run: SyntheticRun) -> None:
+        change_chain(run, "A", "independent", acknowledged=executed_of(run, "A") + more)
+
+    assert judged(tmp_path, CHAIN, matched).verdict is verdict
+
+
+@pytest.mark.parametrize(("left", "verdict"), [(0, Verdict.PASS), (1, Verdict.FAIL)])
+def test_no_timeline_may_be_left_in_progress(tmp_path: Path, left: int, verdict: Verdict) -> None:
+    assert (
+        judged(tmp_path, TIMELINES, lambda run: change_part(run, "timelines", "D", in_progress=left)).verdict is verdict
+    )
+
+
+@pytest.mark.parametrize(("left", "verdict"), [(0, Verdict.PASS), (1, Verdict.FAIL)])
+def test_no_dead_letter_may_be_left(tmp_path: Path, left: int, verdict: Verdict) -> None:
+    queues = {"acp:billing_dlq": 0, "acp:audit_stream:dlq": left}
+
+    result = judged(tmp_path, USAGE, lambda run: change_output(run, "platform_evidence", dead_letters=queues))
+
+    assert result.verdict is verdict
 
 
 def test_no_timelines_at_all_is_open(tmp_path: Path) -> None:
