@@ -13,6 +13,7 @@ from __future__ import annotations
 from soak_pipeline.criteria.results import conclude
 from soak_pipeline.criteria.sources import REQUESTS, TELEMETRY_FILE, stage_file
 from soak_pipeline.criteria.validity.records import enough_samples, mix_as_planned, records_kept
+from soak_pipeline.criteria.validity.seals import evidence_is_whole
 from soak_pipeline.criteria.validity.sessions import provisioned, session_conditions, stages_ended
 from soak_pipeline.criteria.validity.surroundings import (
     clocks_agree,
@@ -33,7 +34,7 @@ QUESTION = "Was the load sent as planned, on time and in full, so that the other
 def judge(evidence: RunEvidence) -> CriterionResult:
     """Judges every validity condition; see the module's test plan."""
     sessions = load_sessions(evidence)
-    findings = [provisioned(evidence), *stages_ended(evidence)]
+    findings = [evidence_is_whole(evidence), provisioned(evidence), *stages_ended(evidence)]
     for planned, report in sessions:
         findings += session_conditions(evidence, planned, report)
     findings += [

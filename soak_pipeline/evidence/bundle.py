@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.evidence.seal import SEAL_FILE, broken_seals
 from soak_pipeline.evidence.telemetry import Telemetry, read_telemetry
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.plan import Plan
@@ -48,6 +49,7 @@ class RunEvidence:
         missing: per missing stage, why.
         requests: every request record; read on first use.
         telemetry: every telemetry series; read on first use.
+        damage: what is not as it was sealed, one sentence each; looked for on first use.
     """
 
     plan: Plan
@@ -72,14 +74,23 @@ class RunEvidence:
         """Every telemetry series of the run."""
         return read_telemetry(self.folder.path)
 
+    @cached_property
+    def damage(self) -> tuple[str, ...]:
+        """Evidence that changed, vanished or came after it was sealed; runs of the first format have no seal."""
+        if not self.plan.is_sealed and not (self.folder.path / SEAL_FILE).exists():
+            return ()
+        return broken_seals(self.folder.path)
+
 
 def read_evidence(folder: RunFolder, thresholds: Thresholds | None = None) -> RunEvidence:
     """The evidence of a run folder.
 
     Raises:
-        EvidenceUnreadable: there is no readable plan; without it there is nothing to judge by.
+        EvidenceUnreadable: there is no readable plan of this run; without it there is nothing to judge by.
     """
     plan = folder.read_plan()
+    if plan.run_id != folder.run_id:
+        raise EvidenceUnreadable(f"{folder.plan_path} is the plan of run {plan.run_id}, not of this folder's")
     outputs: dict[str, object | None] = {}
     missing: dict[str, str] = {}
     for stage, output_type in STAGE_OUTPUTS.items():

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from soak_pipeline.evidence.files import write_atomically
 from soak_pipeline.evidence.request_spool import CLOSED_SUFFIX, OPEN_SUFFIX, RECORD, SpoolHeader
-from soak_pipeline.evidence.run_folder import write_atomically
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.records import REQUEST_COLUMNS
 

@@ -6,20 +6,22 @@ Owns `reports/soak/{run_id}/` and `reports/fairness/{run_id}/`. Never interprets
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from soak_pipeline.evidence.files import read_regular, write_bytes
+from soak_pipeline.evidence.seal import seal_new
 from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.plan import Plan, checked_run_id
+from soak_pipeline.model.plan import Plan, checked_run_id, is_run_id
 
 T = TypeVar("T")
 
 OUTPUTS_FOLDER = "outputs"
+MAX_JSON_BYTES = 64 * 1024 * 1024
+"""More than any JSON file of a run holds: an output has a few hundred entries at most."""
 
 
 class RunFolder:
@@ -36,7 +38,8 @@ class RunFolder:
         self.reports = reports
         self.path = reports / "soak" / run_id
         self.fairness_path = reports / "fairness" / run_id
-        for folder in (reports, reports / "soak", self.path):
+        own = (self.requests_dir, self.telemetry_dir, self.control_dir, self.path / OUTPUTS_FOLDER)
+        for folder in (reports, reports / "soak", self.path, *own, reports / "fairness", self.fairness_path):
             if folder.is_symlink():
                 raise EvidenceUnreadable(f"{folder} is a symbolic link; a run folder is a plain directory")
 
@@ -85,7 +88,7 @@ class RunFolder:
         return read_json(self.plan_path, Plan)
 
     def write_plan(self, plan: Plan) -> None:
-        """Stores the plan; the same plan again changes nothing.
+        """Stores the plan and seals it; the same plan again changes nothing.
 
         Raises:
             EvidenceUnreadable: another plan is stored already; a plan is frozen once.
@@ -96,9 +99,10 @@ class RunFolder:
             return
         self.create()
         write_json(self.plan_path, plan)
+        seal_new(self.path)
 
     def write_output(self, stage: str, output: object) -> tuple[int, str]:
-        """Stores one materialisation of a stage beside those before it.
+        """Stores one materialisation of a stage beside those before it, and seals what the stage left.
 
         Returns:
             Its version (from 1) and the SHA-256 (hex) of its content, which is the data version.
@@ -106,6 +110,7 @@ class RunFolder:
         data = msgspec.json.format(msgspec.json.encode(output, order="deterministic"), indent=2) + b"\n"
         version = (self.output_versions(stage) or [0])[-1] + 1
         write_bytes(self._output_path(stage, version), data)
+        seal_new(self.path)
         return version, hashlib.sha256(data).hexdigest()
 
     def read_output(self, stage: str, output_type: type[T], version: int | None = None) -> T:
@@ -124,7 +129,8 @@ class RunFolder:
     def output_versions(self, stage: str) -> list[int]:
         """Versions of a stage's stored outputs, ascending; empty when it has none."""
         folder = self.path / OUTPUTS_FOLDER
-        return sorted(int(path.stem.rsplit(".v", 1)[1]) for path in folder.glob(f"{stage}.v*.json"))
+        numbers = (path.stem.rsplit(".v", 1)[1] for path in folder.glob(f"{stage}.v*.json"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def output_path(self, stage: str) -> Path:
         """Path of the newest output of a stage."""
@@ -135,23 +141,34 @@ class RunFolder:
 
 
 def run_folders(reports: Path) -> Iterator[RunFolder]:
-    """Every run folder under `reports`, oldest first; what is not one is passed over."""
+    """Every run folder under `reports`, oldest first; what is not one is passed over.
+
+    Raises:
+        EvidenceUnreadable: `reports` or its folder of runs is a symbolic link.
+    """
+    for folder in (reports, reports / "soak"):
+        if folder.is_symlink():
+            raise EvidenceUnreadable(f"{folder} is a symbolic link; a reports folder is a plain directory")
     for path in sorted((reports / "soak").glob("*Z")):
-        if path.is_dir() and not path.is_symlink() and (path / "plan.json").is_file():
-            yield RunFolder(reports, path.name)
+        if is_run_id(path.name) and path.is_dir() and not path.is_symlink() and (path / "plan.json").is_file():
+            try:
+                yield RunFolder(reports, path.name)
+            except EvidenceUnreadable:
+                continue
 
 
 def read_json(path: Path, output_type: type[T]) -> T:
     """A typed JSON file.
 
     Raises:
-        EvidenceUnreadable: missing, not JSON, or not of that type; the message names file, field and reason.
+        EvidenceUnreadable: missing, no plain file, not JSON, or not of that type; the message names file, field and
+            reason.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=output_type)
+        return msgspec.json.decode(read_regular(path, MAX_JSON_BYTES), type=output_type)
     except OSError as error:
         raise EvidenceUnreadable(f"{path}: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceUnreadable(f"{path}: {error}; the file is damaged or of another version") from error
 
 
@@ -163,25 +180,3 @@ def write_json(path: Path, value: object) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, atomically."""
     write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader sees the old content or the new, never a part, also after a crash."""
-    write_atomically(path, lambda temporary: temporary.write_bytes(data))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, syncs it, and renames it over `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

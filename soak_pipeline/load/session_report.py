@@ -11,6 +11,7 @@ from pathlib import Path
 
 from soak_pipeline.evidence.request_writer import parquet_rows, salvage
 from soak_pipeline.evidence.run_folder import write_json
+from soak_pipeline.evidence.seal import unseal
 from soak_pipeline.load.control import read_worker_state, unheard_worker
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.errors import EvidenceUnreadable
@@ -84,6 +85,7 @@ def set_aside(spec: LoadSpec) -> None:
         target.mkdir()
         for path in old:
             path.replace(target / path.name)
+        unseal(spec.requests_dir.parent, [f"{spec.requests_dir.name}/{path.name}" for path in old])
     control = spec.control
     stale = [control.report, control.fanout, control.progress]
     for index in range(spec.workers):

@@ -19,7 +19,10 @@ from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.traffic import Kind, Phase
 
 RUN_ID_FORMAT = "%Y%m%dT%H%M%SZ"
-_RUN_ID = re.compile(r"\d{8}T\d{6}Z")
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+
+PLAN_FORMAT = 2
+"""1: the run's evidence is not sealed. 2: it is."""
 
 SOAK_SESSION = "soak"
 FANOUT_SESSION = "fanout"
@@ -67,7 +70,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
     thresholds: Thresholds
     tenants: tuple[TenantPlan, ...]
-    format_version: int = 1
+    format_version: int = PLAN_FORMAT
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the run's evidence carries a seal; runs of the first format have none."""
+        return self.format_version > 1
 
     def tenant(self, name: str) -> TenantPlan:
         """The tenant of that name."""
@@ -144,13 +152,24 @@ def run_id_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime(RUN_ID_FORMAT)
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a text is a run id: a moment, as `YYYYMMDDTHHMMSSZ`."""
+    if not _RUN_ID.fullmatch(text):
+        return False
+    try:
+        datetime.strptime(text, RUN_ID_FORMAT)
+    except ValueError:
+        return False
+    return True
+
+
 def checked_run_id(text: str) -> str:
     """The run id itself.
 
     Raises:
         BadInput: not of the form `YYYYMMDDTHHMMSSZ`, which also keeps path separators out of paths.
     """
-    if not _RUN_ID.fullmatch(text):
+    if not is_run_id(text):
         raise BadInput(f"run id {text!r}", ["expected a UTC timestamp such as 20261123T073000Z"])
     return text
 

@@ -35,7 +35,7 @@ def report_folder(folder: RunFolder, judgement: Judgement) -> FinalVerdict:
     """Writes the report of a stored run from its evidence and a judgement of it.
 
     Raises:
-        EvidenceUnreadable: the folder has no readable plan.
+        EvidenceUnreadable: the folder has no readable plan, or its evidence holds values that no run can leave.
     """
     thresholds = with_overrides(folder.read_plan().thresholds, judgement.thresholds_changed)
     evidence = read_evidence(folder, thresholds)
@@ -45,12 +45,17 @@ def report_folder(folder: RunFolder, judgement: Judgement) -> FinalVerdict:
         chain_verify=_readable(chain_document, evidence),
         reconcile=_readable(reconcile_document, evidence),
     )
-    return write_report(evidence, judgement, documents, folder)
+    try:
+        return write_report(evidence, judgement, documents, folder)
+    except (ValueError, ArithmeticError) as error:
+        raise EvidenceUnreadable(
+            f"{folder.path}: damaged evidence cannot be reported: {error}; `soak judge` says which, run it again"
+        ) from error
 
 
 def _readable(document: Callable[[RunEvidence], D], evidence: RunEvidence) -> D | None:
     """A document, or nothing where the evidence for it is damaged: its criteria have said so already."""
     try:
         return document(evidence)
-    except EvidenceUnreadable:
+    except (EvidenceUnreadable, ValueError, ArithmeticError):
         return None

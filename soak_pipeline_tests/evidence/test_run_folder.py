@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from soak_pipeline.evidence.run_folder import RunFolder, run_folders, write_atomically
+from soak_pipeline.evidence.files import write_atomically
+from soak_pipeline.evidence.run_folder import RunFolder, run_folders
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
 from soak_pipeline.model.plan import make_plan
 from soak_pipeline.model.profile import PROFILES
