@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     fault = commands.add_parser("fault", help="list, set or clear the faults of the running stack")
     doing = fault.add_subparsers(dest="action", required=True)
     listing = doing.add_parser("list", help="every fault there is, and which are set")
+    listing.add_argument("--markdown", action="store_true", help="print them as the tables of the documentation")
     setting = doing.add_parser("set", help="set one in every process that it concerns")
     setting.add_argument("name")
     setting.add_argument("parameters", nargs="*", metavar="p=v", help="parameters instead of their defaults")
@@ -140,6 +141,8 @@ def _fault(options: argparse.Namespace) -> int:
             what = f"fault {told.name} is" if told.name else "all faults are"
             data = {"fault": told.name or None, "processes": told.processes}
             _print(options, data, f"{what} cleared in {', '.join(told.processes)}; what it did to the stores stays")
+        elif options.markdown:
+            print(faults.as_markdown(), end="")
         else:
             report = fault_control.listing(directory)
             _print(options, report, _faults_as_table(report))

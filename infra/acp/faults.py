@@ -496,6 +496,19 @@ def from_environment(environment: Mapping[str, str] | None = None) -> None:
     set_faults(parse(source.get(ENVIRONMENT_VARIABLE, "")))
 
 
+def as_markdown() -> str:
+    """The faults and their parameters as two tables, as `infra/README.md` has them."""
+    lines = ["| fault | process | what goes wrong | parameters and defaults |", "|---|---|---|---|"]
+    for fault in FAULTS.values():
+        parameters = ", ".join(f"`{key}={_shown(value)}`" for key, value in fault.parameters.items())
+        lines.append(f"| `{fault.name}` | {', '.join(fault.roles)} | {fault.summary} | {parameters} |")
+    lines += ["", "| parameter | unit | from | to | meaning |", "|---|---|---|---|---|"]
+    for name, parameter in PARAMETERS.items():
+        least, most = ("", "") if parameter.is_text else (_shown(parameter.least), _shown(parameter.most))
+        lines.append(f"| `{name}` | {parameter.unit} | {least} | {most} | {parameter.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def find_tenants(read_names: Callable[[], Mapping[str, str]]) -> None:
     """Tell the faults that name a tenant which ones there are; `read_names` (id -> name) is only called if one does."""
     asking = [fault for fault in _SET.values() if fault.names_a_tenant]
@@ -530,6 +543,13 @@ def _problem(name: str, key: str, value: Any, allowed: Values) -> str | None:
             f" ({parameter.unit})"
         )
     return None
+
+
+def _shown(value: Value) -> str:
+    """A value without digits that say nothing; infinity is no bound, and shown as none."""
+    if isinstance(value, str):
+        return value
+    return "" if math.isinf(value) else f"{value:.10g}"
 
 
 def _is_uuid(text: str) -> bool:

@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from infra.acp import faults
 from infra.acp.__main__ import ROLES
 
+ACP = Path(faults.__file__).parent
 EVENTS = [str(uuid.uuid4()) for _ in range(20_000)]
 
 
@@ -194,3 +196,15 @@ def test_it_is_due_once_a_period_and_not_at_once() -> None:
     killed = fault("gateway_killed", every_s=10)
     answers = [killed.is_due(now) for now in (1_000.0, 1_009.0, 1_010.0, 1_010.1, 1_019.9, 1_020.1)]
     assert answers == [False, False, True, False, False, True]
+
+
+def test_every_fault_bites_somewhere() -> None:
+    code = "".join(path.read_text() for path in ACP.rglob("*.py") if path.name != "faults.py")
+    assert [name for name in faults.FAULTS if f'"{name}"' not in code] == []
+
+
+def test_the_documentation_lists_them_as_they_are() -> None:
+    """`python -m infra.acp fault list --markdown` prints what belongs between the marks."""
+    readme = (ACP.parent / "README.md").read_text()
+    documented = readme.split("<!-- faults: begin -->\n")[1].split("<!-- faults: end -->")[0]
+    assert documented == faults.as_markdown()
