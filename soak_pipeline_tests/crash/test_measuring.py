@@ -1,0 +1,84 @@
+"""The yardstick itself: a broken limit is seen, and the table stands where it belongs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from soak_pipeline_tests.crash.measurement import Measurement
+from soak_pipeline_tests.crash.observing import soak_request_ids
+from soak_pipeline_tests.crash.running import short_plan
+from soak_pipeline_tests.crash.scenarios import SCENARIOS, End
+from soak_pipeline_tests.crash.table import BEGIN, END, as_markdown, publish
+
+STOPS = next(scenario for scenario in SCENARIOS if scenario.end is End.STOPS)
+GOES_ON = next(scenario for scenario in SCENARIOS if scenario.end is End.GOES_ON)
+WITHIN = Measurement(
+    scenario=STOPS,
+    load_ended_s=10.0,
+    blocked_s=30.0,
+    blocked_by_stop=False,
+    evidence_lost_s=5.0,
+    rows_without_record=0,
+    verdict="none",
+    judged="INCONCLUSIVE",
+    left=(),
+    next_run_s=40.0,
+)
+
+
+def test_exactly_at_the_limits_is_within() -> None:
+    assert WITHIN.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"load_ended_s": 10.1}, "last request 10.1 s after the event, limit 10 s"),
+        ({"blocked_s": 30.1}, "tenants blocked after 30.1 s, limit 30 s"),
+        ({"blocked_s": None}, "tenants are not blocked"),
+        ({"evidence_lost_s": 5.1}, "records end 5.1 s before the event, limit 5 s"),
+        ({"rows_without_record": 1}, "1 executions of before that have no record on disk"),
+        ({"verdict": "PASS"}, "verdict PASS, judged again INCONCLUSIVE; neither may be PASS"),
+        ({"judged": "PASS"}, "verdict none, judged again PASS; neither may be PASS"),
+        ({"left": ("lock embedded.lock",)}, "left behind: lock embedded.lock"),
+        ({"next_run_s": None}, "the next run did not come to its soak"),
+    ],
+)
+def test_each_broken_limit_is_named(change: dict[str, object], problem: str) -> None:
+    assert dataclasses.replace(WITHIN, **change).problems() == [problem]
+
+
+def test_a_run_that_goes_on_may_send() -> None:
+    assert dataclasses.replace(WITHIN, scenario=GOES_ON, load_ended_s=25.0).problems() == []
+
+
+def test_the_table_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(f"above\n{BEGIN}\n\nold\n\n{END}\nbelow\n")
+    table = as_markdown([WITHIN], [("disk", "no root")])
+    publish(table, path)
+    publish(table, path)
+    text = path.read_text()
+    assert text.startswith("above\n")
+    assert text.endswith("below\n")
+    assert "old" not in text
+    assert text.count(f"{STOPS.what} (`{STOPS.route}`)") == 1
+    assert "Not measured: disk: no root." in text
+    path.write_text("nowhere\n")
+    with pytest.raises(ValueError, match="no place for the table"):
+        publish(table, path)
+
+
+def test_request_ids_are_those_of_the_plan_alone() -> None:
+    plan = short_plan("20261123T073000Z")
+    ids = soak_request_ids(plan, requests_per_user=2)
+    assert len(ids) == 2 * sum(tenant.soak_users for tenant in plan.tenants)
+    assert set(soak_request_ids(short_plan("20261123T073001Z"), requests_per_user=2)).isdisjoint(ids)
+
+
+def test_names_are_unique_and_every_scenario_says_how_it_ends() -> None:
+    assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
+    assert all(scenario.mechanism for scenario in SCENARIOS)
