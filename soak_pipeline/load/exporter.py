@@ -16,29 +16,11 @@ from prometheus_client.registry import Collector
 
 from soak_pipeline.load.control import read_progress
 from soak_pipeline.load.spec import LoadSpec
-from soak_pipeline.model.errors import BadInput
-
-PORT_VARIABLE = "SOAK_METRICS_PORT"
-"""Environment variable with the port on 127.0.0.1; without it nothing is served."""
 
 logger = logging.getLogger(__name__)
 
 ProcessFigures = Mapping[str, Mapping[str, float]]
 """Newest telemetry of each load process, by owner and series."""
-
-
-def metrics_port(environment: Mapping[str, str]) -> int | None:
-    """The port that the operator asked for; None for no metrics.
-
-    Raises:
-        BadInput: the variable holds no port.
-    """
-    text = environment.get(PORT_VARIABLE, "")
-    if not text:
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        raise BadInput("metrics port", [f"{PORT_VARIABLE}={text!r}; expected a port between 1 and 65535, or nothing"])
-    return int(text)
 
 
 @contextmanager

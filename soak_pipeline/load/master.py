@@ -28,6 +28,8 @@ from soak_pipeline.load.control import replace_file
 from soak_pipeline.load.events import Failed, Finished, Listening, Zeroed
 from soak_pipeline.load.lease import CHECK_EVERY_S, LeaseFile
 from soak_pipeline.load.live import LiveFigures
+from soak_pipeline.load.locust_page import serve_locust_page
+from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
 from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, EXIT_LEASE_LOST
 from soak_pipeline.load.spec import LoadSpec, read_spec, start_limit_s
 from soak_pipeline.load.tell import tell
@@ -67,6 +69,9 @@ class LoadMaster:
         self._runner = environment.create_master_runner(MASTER_HOST, 0)
         self._runner.register_message(messages.INDEX_WANTED, self._on_index_wanted)
         self._runner.register_message(messages.REPORT, self._on_report)
+        page_port = loopback_port(LOCUST_PAGE_PORT, os.environ)
+        if page_port is not None:
+            serve_locust_page(environment, page_port)
 
     def run(self) -> int:
         """Runs the session.

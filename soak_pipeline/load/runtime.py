@@ -50,6 +50,8 @@ class LoadRuntime:
         samples: of unexpected answers.
         last_end_us: when the last request ended, since the plan's epoch; None before the first.
         zero_s: time zero of the windows on this process's monotonic clock; None until it is known.
+        also_tell: told of every request when somebody looks on: tenant, operation, outcome, latency from the intended
+            start (microseconds), bytes of the body.
     """
 
     def __init__(self, spec: LoadSpec, worker: int, requests_per_second_max: float) -> None:
@@ -74,6 +76,7 @@ class LoadRuntime:
         self.samples = SampleBook()
         self.last_end_us: int | None = None
         self.zero_s: float | None = None
+        self.also_tell: Callable[[str, Operation, Outcome, int, int], None] | None = None
         self.reaper = Reaper()
         self.clock = RunClock(plan.epoch_unix_us)
         self._lease = LeaseFile(spec.control.lease)
@@ -157,6 +160,8 @@ class LoadRuntime:
         self.outcomes[outcome] += 1
         if outcome is not _OK:
             self.samples.add(operation, outcome, reply, start_us + offset_us)
+        if self.also_tell is not None:
+            self.also_tell(tenant, operation, outcome, end_us - intended_us, len(reply.body))
         if KIND_OF[operation] is not _AUTH:
             self.sent[tenant] += 1
             self.fresh_latency_us[tenant].append(end_us - intended_us)

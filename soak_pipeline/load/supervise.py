@@ -23,9 +23,10 @@ from soak_pipeline.evidence.telemetry_writer import TelemetryWriter
 from soak_pipeline.load.clock import RunClock
 from soak_pipeline.load.control import TelemetryLine, read_lines
 from soak_pipeline.load.events import Failed, Finished, Listening, MasterEvent, Zeroed, decode_event
-from soak_pipeline.load.exporter import SessionCollector, metrics_port, serve_metrics
+from soak_pipeline.load.exporter import SessionCollector, serve_metrics
 from soak_pipeline.load.lease import LeaseFile
 from soak_pipeline.load.meter import rss_bytes
+from soak_pipeline.load.ports import METRICS_PORT, loopback_port
 from soak_pipeline.load.session_report import conclude
 from soak_pipeline.load.spec import LoadSpec, read_spec, start_limit_s
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
@@ -84,7 +85,7 @@ class Supervision:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         collector = SessionCollector(self._spec, self._telemetry.newest)
         try:
-            with serve_metrics(metrics_port(os.environ), collector):
+            with serve_metrics(loopback_port(METRICS_PORT, os.environ), collector):
                 self._start_driver()
                 while True:
                     self._look()

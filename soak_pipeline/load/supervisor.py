@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import soak_pipeline
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.load.control import read_progress
-from soak_pipeline.load.exporter import metrics_port
 from soak_pipeline.load.fanout_result import FanoutResult, evidence_of
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
 from soak_pipeline.load.operations import authority_of
+from soak_pipeline.load.ports import check_ports
 from soak_pipeline.load.session_report import conclude, set_aside
 from soak_pipeline.load.spec import LoadSpec, write_spec
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
@@ -75,7 +75,7 @@ def run_session(
         The report: complete, cut short, or failed with the reason. It is also in `control/session-{name}.json`.
 
     Raises:
-        BadInput: the operator's password is missing, or the gateway URL or the metrics port is none; nothing was
+        BadInput: the operator's password is missing, or the gateway URL or a port is none; nothing was
             sent.
     """
     spec = LoadSpec(
@@ -165,7 +165,7 @@ def _supervised(
 
 def _check(spec: LoadSpec, environment: Mapping[str, str]) -> None:
     authority_of(spec.gateway_url)
-    metrics_port({**os.environ, **environment})
+    check_ports({**os.environ, **environment})
     name = spec.plan.target.admin_password_env
     if not environment.get(name, os.environ.get(name)):
         raise BadInput("load", [f"environment variable {name} is empty; it holds the operator's password"])

@@ -4,7 +4,7 @@ The port of its master is the first line of its standard input.
 
 Owns the way from Locust's users to ours. Locust decides how many users of which tenant live in this process; the
 master numbers them, so the schedule of user 17 of tenant B is the same wherever it lives. Locust's own statistics and
-percentiles are not used.
+percentiles are not used, but on its page for an operator who asked for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ import gevent  # isort: skip
 from gevent.event import AsyncResult, Event  # isort: skip
 
 from soak_pipeline.load import messages
+from soak_pipeline.load.locust_page import LocustStatistics
 from soak_pipeline.load.operations import Catalogue
+from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
 from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, FLUSH_EVERY_S, LoadProcess
 from soak_pipeline.load.runtime import LeaseLost
 from soak_pipeline.load.schedule import UserSchedule, user_indices
@@ -116,6 +118,8 @@ class LoadWorker:
         self._first_index = {name: indices.start for name, indices in user_indices(spec.session).items()}
         self._catalogues = self._make_catalogues()
         environment = Environment(user_classes=user_classes(spec, self), stop_timeout=0)
+        if loopback_port(LOCUST_PAGE_PORT, os.environ) is not None:
+            self._runtime.also_tell = LocustStatistics(environment).add
         self._process.start()
         self._runner = environment.create_worker_runner(MASTER_HOST, port)
         self._runner.register_message(messages.INDEX, self._on_index)

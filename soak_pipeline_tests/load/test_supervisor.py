@@ -50,6 +50,7 @@ def run(
     still_wanted: Callable[[], bool] = lambda: True,
     on_progress: Callable[[Progress], None] | None = None,
     metrics_port: str = "",
+    page_port: str = "",
 ) -> SessionReport:
     plan = plan or example_plan()
     return run_session(
@@ -58,7 +59,7 @@ def run(
         provisioned=provisioned_for(plan),
         run_dir=run_dir,
         gateway_url=url,
-        environment={**ENVIRONMENT, "SOAK_METRICS_PORT": metrics_port},
+        environment={**ENVIRONMENT, "SOAK_METRICS_PORT": metrics_port, "SOAK_LOCUST_PAGE_PORT": page_port},
         still_wanted=still_wanted,
         on_progress=on_progress,
     )
@@ -75,6 +76,9 @@ class WholeSession:
         self.command_lines: set[str] = set()
         self.metrics_port = free_port()
         self.scrapes: list[str] = []
+        self.page = f"http://127.0.0.1:{free_port()}"
+        self.shown: list[httpx.Response] = []
+        self.refused: list[httpx.Response] = []
         with running_platform(behaviour_for(self.plan)) as platform:
             self.report = run(
                 run_dir,
@@ -83,13 +87,20 @@ class WholeSession:
                 session=self.session,
                 on_progress=self.look,
                 metrics_port=str(self.metrics_port),
+                page_port=self.page.rpartition(":")[2],
             )
             self.seen = platform.seen()
 
     def look(self, progress: Progress) -> None:
         self.progress.append(progress)
         self.command_lines |= set(load_processes(self.run_dir).values())
+        # Near its end the session may be over before the question arrives.
+        if progress.phase != "soak" or progress.seconds_left < 1.0:
+            return
         self.scrapes.append(httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text)
+        self.shown += [httpx.get(f"{self.page}{path}") for path in ("/", "/stats/requests")]
+        self.refused += [httpx.get(f"{self.page}/stop"), httpx.get(f"{self.page}/stats/reset")]
+        self.refused.append(httpx.post(f"{self.page}/swarm", data={"user_count": "1", "spawn_rate": "1"}))
 
     @property
     def table(self) -> RequestTable:
@@ -429,10 +440,21 @@ def test_the_live_figures_are_metrics_while_the_session_lasts(whole: WholeSessio
         httpx.get(f"http://127.0.0.1:{whole.metrics_port}/metrics")
 
 
+def test_locusts_page_shows_the_session_and_changes_nothing(whole: WholeSession) -> None:
+    assert {answer.status_code for answer in whole.shown} == {200}
+    assert "<!doctype html>" in whole.shown[0].text.lower()
+    tenants = {row["name"] for row in whole.shown[-1].json()["stats"]}
+    assert tenants <= {"tenant A", "tenant B", "tenant C", "tenant D", "tenant E", "Aggregated"}
+    assert {answer.status_code for answer in whole.refused} == {403}
+    assert whole.report.status is StageStatus.COMPLETE
+
+
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
-def test_a_metrics_port_that_is_none_is_refused_before_any_load(tmp_path: Path, port: str) -> None:
+def test_a_port_that_is_none_is_refused_before_any_load(tmp_path: Path, port: str) -> None:
     with pytest.raises(BadInput, match="SOAK_METRICS_PORT"):
         run(tmp_path, "http://127.0.0.1:9", metrics_port=port)
+    with pytest.raises(BadInput, match="SOAK_LOCUST_PAGE_PORT"):
+        run(tmp_path, "http://127.0.0.1:9", page_port=port)
 
 
 def test_a_taken_metrics_port_does_not_end_the_session(tmp_path: Path) -> None:
