@@ -10,6 +10,7 @@ from __future__ import annotations
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 2 * 1024 * 1024
 MAX_CHUNK_LINE_BYTES = 1024
+MAX_INTERIM_ANSWERS = 16
 
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
@@ -32,8 +33,8 @@ class Response:
         "_buffer",
         "_chunked",
         "_chunks",
-        "_chunks_bytes",
         "_head",
+        "_interim",
         "_length",
         "body",
         "done",
@@ -42,9 +43,6 @@ class Response:
     )
 
     def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
         self.status = 0
         self.body = b""
         self.done = False
@@ -53,13 +51,13 @@ class Response:
         self._head = b""
         self._length = -1
         self._chunked = False
-        self._chunks: list[bytes] = []
-        self._chunks_bytes = 0
+        self._chunks: bytes | bytearray = b""
+        self._interim = 0
 
     @property
     def started(self) -> bool:
         """Whether anything arrived."""
-        return bool(self._buffer or self._head)
+        return bool(self._buffer or self._head or self._interim)
 
     def feed(self, data: bytes) -> bool:
         """Takes the next bytes; empty ones mean the end of the connection.
@@ -100,48 +98,54 @@ class Response:
         return self._head[start : end if end >= 0 else None].strip()
 
     def _read_head(self, search_from: int) -> bool:
-        """Reads the head once it is whole; an interim answer (1xx) is passed over."""
-        end = self._buffer.find(b"\r\n\r\n", search_from)
-        if end < 0 or end > MAX_HEAD_BYTES:
-            if len(self._buffer) > MAX_HEAD_BYTES:
-                raise MalformedResponse(f"headers over {MAX_HEAD_BYTES} bytes")
-            return False
-        head = bytes(self._buffer[:end])
-        rest = self._buffer[end + 4 :]
-        if head[:7] != b"HTTP/1." or head[8:9] != b" " or not head[9:12].isdigit() or head[12:13].strip():
-            raise MalformedResponse("no HTTP/1.1 status line")
-        status = int(head[9:12])
-        if status == 101:
-            raise MalformedResponse("switched protocols unasked")
-        if 100 <= status < 200:
-            self._reset()
-            self._buffer = rest
-            return self._read_head(0)
-        self.status, self._head, self._buffer = status, head, rest
+        """Reads the head once it is whole; a few interim answers (1xx) before it are passed over."""
+        while True:
+            end = self._buffer.find(b"\r\n\r\n", search_from)
+            if end < 0 or end > MAX_HEAD_BYTES:
+                if len(self._buffer) > MAX_HEAD_BYTES:
+                    raise MalformedResponse(f"headers over {MAX_HEAD_BYTES} bytes")
+                return False
+            head = bytes(self._buffer[:end])
+            if head[:7] != b"HTTP/1." or head[8:9] != b" " or not head[9:12].isdigit() or head[12:13].strip():
+                raise MalformedResponse("no HTTP/1.1 status line")
+            status = int(head[9:12])
+            self._buffer = self._buffer[end + 4 :]
+            if not 100 <= status < 200:
+                break
+            self._interim += 1
+            if status == 101 or self._interim > MAX_INTERIM_ANSWERS:
+                raise MalformedResponse("switched protocols unasked, or interim answers without end")
+            search_from = 0
+        self.status, self._head = status, head
         self._read_framing(head)
         return True
 
     def _read_framing(self, head: bytes) -> None:
         lower = head.lower()
         self.reusable = head[7:8] == b"1" and b"\r\nconnection: close" not in lower
+        at = lower.find(b"\r\ncontent-length:")
         if b"\r\ntransfer-encoding:" in lower:
+            # Two lengths, or two encodings: whoever sends that lets two readers see two answers.
+            if at >= 0 or lower.count(b"\r\ntransfer-encoding:") > 1:
+                raise MalformedResponse("length and transfer encoding contradict each other")
             if (self.header(b"transfer-encoding") or b"").lower() != b"chunked":
                 raise MalformedResponse("unknown transfer encoding")
             self._chunked = True
             return
-        at = lower.find(b"\r\ncontent-length:")
         if at >= 0:
             end = lower.find(b"\r\n", at + 17)
             digits = lower[at + 17 : end if end >= 0 else None].strip()
             if not digits.isdigit() or len(digits) > 12:
                 raise MalformedResponse("content length is not a number")
+            if end >= 0 and b"\r\ncontent-length:" in lower[end:]:
+                raise MalformedResponse("more than one content length")
             self._length = int(digits)
             if self._length > MAX_BODY_BYTES:
                 raise MalformedResponse(f"body of {self._length} bytes, limit {MAX_BODY_BYTES}")
-        elif self.status in (204, 304):
-            self._length = 0
         else:
-            self.reusable = False
+            self.reusable = self.reusable and self.status in (204, 304)
+        if self.status in (204, 304):
+            self._length = 0
 
     def _read_by_length(self) -> bool:
         buffer, length = self._buffer, self._length
@@ -168,14 +172,16 @@ class Response:
                 if self._read_trailers(data_at):
                     return True
                 break
-            if self._chunks_bytes + size > MAX_BODY_BYTES:
+            if len(self._chunks) + size > MAX_BODY_BYTES:
                 raise MalformedResponse(f"body over {MAX_BODY_BYTES} bytes")
             if len(buffer) < data_at + size + 2:
                 break
             if buffer[data_at + size : data_at + size + 2] != b"\r\n":
                 raise MalformedResponse("chunk is longer than its size")
-            self._chunks.append(bytes(buffer[data_at : data_at + size]))
-            self._chunks_bytes += size
+            # One growing buffer: a list of tiny chunks would take many times the bytes that were sent.
+            if not isinstance(self._chunks, bytearray):
+                self._chunks = bytearray()
+            self._chunks += buffer[data_at : data_at + size]
             at = data_at + size + 2
         if at:
             self._buffer = self._buffer[at:]
@@ -193,7 +199,7 @@ class Response:
                     raise MalformedResponse(f"trailers over {MAX_HEAD_BYTES} bytes")
                 return False
             end = trailers_end + 4
-        self.body = b"".join(self._chunks)
+        self.body = bytes(self._chunks)
         self.reusable = self.reusable and end == len(buffer)
         self.done = True
         return True

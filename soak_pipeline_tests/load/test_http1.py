@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.load.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES, MalformedResponse, Response
+from soak_pipeline.load.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_INTERIM_ANSWERS, MalformedResponse, Response
 
 BODY = b'{"success": true, "data": [1, 2, 3]}'
 BY_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCONTENT-LENGTH: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -89,6 +91,10 @@ def test_such_a_connection_is_not_used_again(wire: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD_BYTES,
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_BODY_BYTES + 1),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
     ],
 )
 def test_what_is_no_response_within_the_limits_is_refused(wire: bytes) -> None:
@@ -114,6 +120,29 @@ def test_tiny_chunks_stop_at_the_limit() -> None:
         response.feed(portion)
     with pytest.raises(MalformedResponse):
         response.feed(portion)
+
+
+def test_a_few_interim_answers_are_passed_over() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n" * MAX_INTERIM_ANSWERS
+    assert fed(early + BY_LENGTH).body == BODY
+
+
+def test_not_modified_has_no_body_whatever_its_length_says() -> None:
+    response = fed(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n")
+    assert (response.done, response.body, response.reusable) == (True, b"", True)
+
+
+def test_tiny_chunks_take_no_more_memory_than_bytes() -> None:
+    response = Response()
+    response.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    tracemalloc.start()
+    for _ in range(100):
+        response.feed(b"2\r\nab\r\n" * 1_000)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    response.feed(b"0\r\n\r\n")
+    assert response.body == b"ab" * 100_000
+    assert taken < 2 * 200_000
 
 
 def test_a_header_is_found_in_any_case() -> None:
