@@ -3,7 +3,7 @@
 import dagster as dg
 
 from soak_pipeline.defs.run_config import run_config_of
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.profile import PROFILES, PROVING_PROFILES
 from soak_pipeline.model.request import SoakRequest
 
 NEVER_RETRIED = {"dagster/max_retries": "0"}
@@ -24,7 +24,7 @@ soak_jobs = [
         tags={**NEVER_RETRIED, "soak/profile": profile},
         description=f"One soak run with the {profile} profile, from provisioning to the verdict.",
     )
-    for profile in PROFILES
+    for profile in (*PROFILES, *PROVING_PROFILES)
 ]
 
 rejudge = dg.define_asset_job(

@@ -79,7 +79,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One size of soak run.
 
     Attributes:
-        name: `smoke`, `pull_request`, `nightly` or `pre_release`.
+        name: `smoke`, `pull_request`, `nightly` or `pre_release`; `prove` and `prove_calm` for `soak prove`.
         users: virtual users of the soak, split over the tenants by share.
         soak_s: judged length of the soak (seconds).
         warmup_s: full load before it, not judged (seconds).
@@ -135,6 +135,29 @@ _LONG_FAIRNESS = FairnessProfile(
     pairs_by_look=(6, 8, 10),
     long_burst_s=300.0,
 )
+_PROVE_FAIRNESS = FairnessProfile(
+    quiet_users=20,
+    quiet_pace_s=0.5,
+    noisy_users_baseline=5,
+    noisy_users_burst=80,
+    noisy_pace_s=0.5,
+    window_s=3.0,
+    settle_s=0.3,
+    warmup_s=1.5,
+    pairs_by_look=(4, 6),
+)
+_PROVE = Profile(
+    name="prove",
+    users=80,
+    soak_s=24.0,
+    warmup_s=2.0,
+    pace_s=0.5,
+    spawn_per_second=100.0,
+    fairness=_PROVE_FAIRNESS,
+    telemetry_interval_s=1.0,
+    drain_timeout_s=40.0,
+    request_timeout_s=5.0,
+)
 
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
@@ -162,6 +185,20 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
+PROVING_PROFILES: Mapping[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        _PROVE,
+        msgspec.structs.replace(
+            _PROVE,
+            name="prove_calm",
+            fairness=msgspec.structs.replace(_PROVE_FAIRNESS, noisy_users_burst=5, pairs_by_look=(4,)),
+        ),
+    )
+}
+"""For `soak prove`, no level of the gate: as short as can be, and the same with a noisy tenant that never presses."""
+
+
 def classic_fairness(fairness: FairnessProfile) -> FairnessProfile:
     """The same load in the classic order: ten minutes of baseline, then ten minutes of burst, at every size.
 
@@ -178,27 +215,32 @@ def profile_named(
     """A built-in profile, with the operator's overrides.
 
     Args:
-        name: one of `PROFILES`.
+        name: one of `PROFILES` or `PROVING_PROFILES`.
         users: virtual users of the soak instead of the profile's, 1..20,000.
         soak_s: judged length of the soak instead of the profile's, seconds, up to 24 h.
+        fairness_order: `abba` as in every profile, or `classic`.
 
     Raises:
         BadInput: unknown name or a value out of range; every problem is named.
     """
     problems = []
-    if name not in PROFILES:
+    known = {**PROFILES, **PROVING_PROFILES}
+    if name not in known:
         problems.append(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     if users is not None and not 1 <= users <= MAX_USERS:
         problems.append(f"{users} users; allowed: 1 to {MAX_USERS:,}")
     if soak_s is not None and not 1 <= soak_s <= MAX_RUN_TIME_S:
         problems.append(f"run time {soak_s:g} s; allowed: 1 s to {MAX_RUN_TIME_S // 3600} h")
+    if fairness_order not in tuple(FairnessOrder):
+        problems.append(f"unknown fairness order {fairness_order!r}; known: {', '.join(FairnessOrder)}")
     if problems:
         raise BadInput("profile", problems)
-    profile = PROFILES[name]
+    profile = known[name]
     return msgspec.structs.replace(
         profile,
         users=profile.users if users is None else users,
         soak_s=profile.soak_s if soak_s is None else soak_s,
+        fairness=classic_fairness(profile.fairness) if fairness_order == FairnessOrder.CLASSIC else profile.fairness,
     )
 
 
@@ -211,13 +253,9 @@ def duration_s_of(text: str) -> float:
 
     Raises:
         BadInput: not such a duration, or zero.
-        fairness_order: `abba` as in every profile, or `classic`.
     """
     match = _DURATION.fullmatch(text.strip())
     seconds = sum(_SECONDS[unit] * int(value) for unit, value in match.groupdict().items() if value) if match else 0
     if seconds == 0:
         raise BadInput(f"duration {text!r}", ["expected a positive duration such as 90s, 60m or 1h30m"])
     return float(seconds)
-    if fairness_order not in tuple(FairnessOrder):
-        problems.append(f"unknown fairness order {fairness_order!r}; known: {', '.join(FairnessOrder)}")
-        fairness=classic_fairness(profile.fairness) if fairness_order == FairnessOrder.CLASSIC else profile.fairness,
