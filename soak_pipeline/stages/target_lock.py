@@ -74,6 +74,19 @@ def is_held_by(target: str, run_id: str, environment: Mapping[str, str]) -> bool
     return holder is not None and holder["run_id"] == run_id and psutil.pid_exists(int(holder["pid"]))
 
 
+def holder_of_target(target: str, environment: Mapping[str, str]) -> str | None:
+    """Who holds the lock of a target on this machine, in words; None when it is free."""
+    try:
+        with (state_dir(environment) / "locks" / f"{target}.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return None
+
+
 def release_target(target: str, environment: Mapping[str, str]) -> None:
     """Gives the lock back; without it held, nothing happens."""
     file = _held.pop(state_dir(environment) / "locks" / f"{target}.lock", None)

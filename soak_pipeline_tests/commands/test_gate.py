@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.verdict_document import VerdictDocument, digest_of
+from soak_pipeline_tests.candidates.repository import Repository
 from soak_pipeline_tests.commands.gate_runs import NOW, RUN_ID, store_run
 
 Change = Callable[[VerdictDocument], VerdictDocument]
@@ -251,30 +251,10 @@ def test_a_criterion_that_was_not_asked_needs_no_pass(tmp_path: Path) -> None:
     assert _ask(tmp_path).verdict is GateVerdict.PASS
 
 
-class Repository:
-    """A real git repository."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.git("init", "--quiet")
-
-    def git(self, *arguments: str) -> str:
-        identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
-        done = subprocess.run(
-            ["git", "-C", str(self.path), *identity, *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    def commit_and_tag(self, tag: str) -> None:
-        self.git("commit", "--quiet", "--allow-empty", "-m", "change")
-        self.git("tag", "--force", "--annotate", tag, "-m", tag)
-
-
 def test_a_release_is_a_tag_and_its_commit(tmp_path: Path) -> None:
     """As a workflow asks: the release is the tag at the head, the commit the one that the tag points to."""
-    (tmp_path / "repository").mkdir()
     repository = Repository(tmp_path / "repository")
-    repository.commit_and_tag("v1.2.3")
+    repository.tag("v1.2.3")
     reports = tmp_path / "reports"
 
     def ask() -> GateAnswer:
@@ -284,7 +264,8 @@ def test_a_release_is_a_tag_and_its_commit(tmp_path: Path) -> None:
     assert ask().verdict is GateVerdict.INCONCLUSIVE
     store_run(reports, release="v1.2.3", commit=repository.git("rev-parse", "v1.2.3^{commit}"))
     assert ask().verdict is GateVerdict.PASS
-    repository.commit_and_tag("v1.2.3")
+    repository.commit()
+    repository.tag("v1.2.3")
     assert ask().verdict is GateVerdict.INCONCLUSIVE
     assert "there are runs of commit" in ask().why
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from soak_pipeline.model.errors import AlreadyRunning
-from soak_pipeline.stages.target_lock import hold_target, release_target, state_dir
+from soak_pipeline.stages.target_lock import hold_target, holder_of_target, release_target, state_dir
 
 HOLD = """
 import sys
@@ -65,3 +65,14 @@ def test_where_the_state_is_kept() -> None:
     assert state_dir({"SOAK_STATE_DIR": "/a"}) == Path("/a")
     assert state_dir({"XDG_STATE_HOME": "/b", "HOME": "/c"}) == Path("/b/soak-pipeline")
     assert state_dir({"HOME": "/c"}) == Path("/c/.local/state/soak-pipeline")
+
+
+def test_who_holds_it_can_be_asked_without_taking_it(tmp_path: Path, environment: dict[str, str]) -> None:
+    assert holder_of_target("local", environment) is None
+    with _holder(tmp_path) as process:
+        assert holder_of_target("local", environment) == f"run 20261123T073000Z, process {process.pid}"
+        assert holder_of_target("other", environment) is None
+        process.communicate()
+    assert holder_of_target("local", environment) is None
+    hold_target("local", "20261123T080000Z", environment)
+    release_target("local", environment)
