@@ -29,7 +29,8 @@ UP_TIMEOUT_S = 60.0
 DOWN_TIMEOUT_S = 60.0
 PREFERRED_PORTS = {"gateway": 18000, "postgres": 15433, "redis": 16380}
 FIRST_METRICS_PORT = 18100
-FIRST_ADMIN_PORT = 18200
+#: Unless it is named, the first administration port is so far behind the first one for metrics.
+ADMIN_PORTS_BEHIND = 50
 PORTS_TRIED = 200
 
 
@@ -196,7 +197,7 @@ def _plan(workers: int | None) -> StackRecord:
     count = workers if workers is not None else _number("ACP_GATEWAY_WORKERS", 2)
     if count < 1:
         raise StackError(f"{count} gateway workers, must be at least 1")
-    first_admin = _number("ACP_ADMIN_FIRST_PORT", FIRST_ADMIN_PORT)
+    first_admin = _number("ACP_ADMIN_FIRST_PORT", first + ADMIN_PORTS_BEHIND)
     if first_admin:
         for name in python_processes(count):
             ports[f"{name}_admin"] = free_port(first_admin, taken)
