@@ -22,7 +22,7 @@ from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.server_latency import server_latencies
 from soak_pipeline.target.audit import read_tenant
 from soak_pipeline.target.config import ResolvedTarget
-from soak_pipeline.target.drain import wait_for_drain, wait_for_roots
+from soak_pipeline.target.drain import ROOTS_TIMEOUT_S, wait_for_drain, wait_for_roots
 from soak_pipeline.target.gateway import Gateway
 from soak_pipeline.target.graph import read_graph
 from soak_pipeline.target.platform_chain import with_platform_answer
@@ -45,7 +45,7 @@ def collect(context: StageContext, provisioned: ProvisionedRun, teardown: Teardo
         load_stopped_unix_s=(plan.epoch_unix_us + teardown.load_stopped_us) / 1e6,
         timeout_s=plan.profile.drain_timeout_s,
     )
-    wait_for_roots(resolved, plan)
+    wait_for_roots(resolved, plan, timeout_s=min(ROOTS_TIMEOUT_S, plan.profile.drain_timeout_s))
     context.log(f"drained: {drain.drained} after {drain.seconds:.0f} s; reading the evidence")
     requests = read_requests(context.folder.requests_dir)
     with Gateway(resolved) as gateway:

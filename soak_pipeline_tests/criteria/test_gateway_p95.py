@@ -109,6 +109,18 @@ def test_coordinated_omission_is_seen_from_the_intended_start(tmp_path: Path) ->
     assert "stalls now and then" in (result.likely_cause or "")
 
 
+def test_a_latency_that_rises_all_along_is_called_a_drift(tmp_path: Path) -> None:
+    def drift(run: SyntheticRun) -> None:
+        columns = run.requests.columns
+        mask = run.requests.where(phase="soak")
+        times_us = columns["intended_us"][mask]
+        columns["service_us"][mask] += ((times_us - times_us.min()) * (600_000 / np.ptp(times_us))).astype(np.int64)
+
+    result = judged(tmp_path, SLO, drift)
+
+    assert (result.verdict, result.cause) == (Verdict.FAIL, "latency_drifts")
+
+
 def test_calls_without_an_answer_count_as_slow_even_when_they_failed_at_once(tmp_path: Path) -> None:
     def refuse(run: SyntheticRun) -> None:
         mask = run.requests.where(phase="soak", tenant="B", kind="allowed")

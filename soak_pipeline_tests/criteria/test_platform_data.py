@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from soak_pipeline.criteria.documents import chain_document, reconcile_document
+from soak_pipeline.model.series import PROCESS_START_SERIES
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline_tests.criteria.judging import evidence_of, finding_of, judged, result_of
 from soak_pipeline_tests.evidence_defects import change_chain, change_drain, change_output, change_part
@@ -195,7 +196,7 @@ def test_the_backfill_may_close_the_allowed_share(tmp_path: Path) -> None:
         change_part(run, "timelines", "E", total=100_000, recovered_backfill=1_000)
 
     assert judged(tmp_path / "at", TIMELINES, defect, recovered_timelines_share_max=0.01).verdict is Verdict.PASS
-    beyond = judged(tmp_path / "beyond", TIMELINES, defect, "platform_restarted", recovered_timelines_share_max=0.0099)
+    beyond = judged(tmp_path / "beyond", TIMELINES, defect, recovered_timelines_share_max=0.0099)
     assert beyond.verdict is Verdict.FAIL
     assert beyond.observed == 0.01
     assert beyond.cause == "end_event_lost"
@@ -222,9 +223,7 @@ def test_a_gateway_that_was_not_watched_may_have_crashed(tmp_path: Path) -> None
 
 def _slow_drain(run: SyntheticRun, left: dict[str, int], *, audit_lag: float, outbox: float) -> None:
     """Pipelines that were empty too late (`left` empty) or not at all, with the backlog at the end of the load."""
-    assert run.platform_evidence is not None
-    drain = msgspec.structs.replace(run.platform_evidence.drain, drained=not left, seconds=300.0, left=left)
-    run.platform_evidence = msgspec.structs.replace(run.platform_evidence, drain=drain)
+    change_drain(run, drained=not left, seconds=300.0, left=left)
     for series, owner, value in (
         ("consumer_lag", "acp:audit_stream", audit_lag),
         ("outbox_pending", "acp_audit", outbox),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from soak_pipeline.analysis.series import START_TIME_JITTER_S
 from soak_pipeline.criteria.causes.figures import Diagnosis, total
 from soak_pipeline.criteria.wording import count, listed, seconds
 from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.series import PROCESS_START_SERIES
 from soak_pipeline.model.verdict import Finding
 
 
@@ -78,11 +82,23 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     gaps, phantom = total(findings, "audit_without_usage"), total(findings, "usage_without_audit")
     queues = (None if platform is None else platform.dead_letters) or {}
     dead = {queue: number for queue, number in queues.items() if number}
-    if pending or (drain is not None and drain.drained is False):
+    slow = any(finding.subject == "pipelines" for finding in findings)
+    if slow and _audit_backlog(evidence) > _usage_backlog(evidence):
         return Diagnosis(
-            "usage_worker_slow",
-            f"The usage worker is slower than the load or stopped: {count(pending, 'row')} of pending_usage_events "
-            f"left {took} after the load.",
+            "audit_worker_slow",
+            f"The audit worker is slower than the load: {count(_audit_backlog(evidence), 'event')} waited for it, "
+            f"and the pipelines took {took} or more to empty after the load. Each chain is written under a lock, "
+            "so one that is left to expire makes the next writer wait.",
+            "Look at the time that audit workers wait for acp:audit_chain_lock:{tenant_id}, and whether its owner "
+            "releases it; then at the worker's batch size and number.",
+        )
+    if pending or (drain is not None and drain.drained is False):
+        stopped = pending > 0 and pending >= _last(evidence, "outbox_pending") > 0
+        return Diagnosis(
+            "usage_worker_stopped" if stopped else "usage_worker_slow",
+            f"The usage worker {'has stopped' if stopped else 'is slower than the load or stopped'}: "
+            f"{count(pending, 'row')} of pending_usage_events left {took} after the load"
+            f"{', none fewer than at its end' if stopped else ''}.",
             "Check that the usage worker runs, its batch size and poll interval against the rate of billable calls; "
             "then materialise platform_evidence again and see whether it converges, and how long it took.",
         )
@@ -119,6 +135,14 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
 def timelines(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Timelines that are stuck or were closed by the backfill."""
     stuck, recovered = total(findings, "in_progress"), total(findings, "recovered_backfill")
+    if recovered and _no_gateway_restarted(evidence):
+        return Diagnosis(
+            "end_event_lost",
+            f"The end events of {count(recovered + stuck, 'call')} were lost between gateway and flight recorder; the "
+            "backfill closed their timelines later, and no gateway process restarted.",
+            "Check that the flight stream is not trimmed behind its consumer, and the recorder's log for events that "
+            "it gave up.",
+        )
     if recovered:
         return Diagnosis(
             "gateway_crashed",
@@ -161,3 +185,43 @@ def roots(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         "The sealer stopped before the last rows, or seals less often than it should.",
         "Check the sealer's interval and its last success, then materialise platform_evidence again.",
     )
+
+
+def _audit_backlog(evidence: RunEvidence) -> int:
+    """Events that waited for the audit worker: after the drain, or at the end of the load where everything drained."""
+    if left := _left(evidence):
+        return sum(number for queue, number in left.items() if queue.startswith("acp:audit_stream"))
+    return int(_last(evidence, "consumer_lag", owner="acp:audit_stream"))
+
+
+def _usage_backlog(evidence: RunEvidence) -> int:
+    """Rows that waited for the usage worker, likewise."""
+    if left := _left(evidence):
+        return left.get("outbox_pending", 0)
+    return int(_last(evidence, "outbox_pending"))
+
+
+def _left(evidence: RunEvidence) -> dict[str, int]:
+    """What was left after the drain, by queue; empty queues are not in it."""
+    left = {} if evidence.platform_evidence is None else evidence.platform_evidence.drain.left
+    return {queue: number for queue, number in left.items() if number}
+
+
+def _last(evidence: RunEvidence, series: str, *, owner: str | None = None) -> float:
+    """The last value of a series, summed over its owners; 0 when it was not sampled."""
+    known = [
+        samples.values[np.isfinite(samples.values)]
+        for key, samples in evidence.telemetry.items()
+        if key.series == series and owner in (None, key.owner)
+    ]
+    return float(sum(values[-1] for values in known if len(values)))
+
+
+def _no_gateway_restarted(evidence: RunEvidence) -> bool:
+    """Whether the gateway's processes were watched, and each kept its start time."""
+    starts = [
+        samples.values[np.isfinite(samples.values)]
+        for key, samples in evidence.telemetry.items()
+        if key.series == PROCESS_START_SERIES and key.owner.startswith("gateway")
+    ]
+    return bool(starts) and all(len(values) and np.ptp(values) <= START_TIME_JITTER_S for values in starts)

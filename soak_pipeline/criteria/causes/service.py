@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
 
 from soak_pipeline.criteria.causes.figures import Diagnosis, total
+from soak_pipeline.criteria.latency_samples import latency_groups
 from soak_pipeline.criteria.wording import count, listed, ms
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.tenants import NOISY_TENANT
+from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline.model.verdict import Finding
+
+QUARTERS = 4
+FEWEST_OF_A_QUARTER = 30
+DRIFT_RATIO = 1.5
 
 
 def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
@@ -25,6 +34,12 @@ def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
             f"{count(unanswered, 'call')} got no answer within the timeout: calls hang behind an exhausted pool or "
             "lock.",
             "Look at pool waiters and gateway slots at that time, and at slow statements of the databases.",
+        )
+    if quarters := _rising_quarters(evidence):
+        return Diagnosis(
+            "latency_drifts",
+            f"Calls take longer and longer: the median was {', '.join(map(ms, quarters))} in the quarters of the soak.",
+            "Look for what grows with time or with the rows written: queues, tables, caches that no longer fit.",
         )
     if service and latency > 1.5 * service:
         return Diagnosis(
@@ -45,6 +60,22 @@ def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
         "The gateway is saturated: every tenant is slow.",
         "Look at the gateway's CPU and slots, and at pool waiters; add gateway workers or lower the load.",
     )
+
+
+def _rising_quarters(evidence: RunEvidence) -> list[float]:
+    """Median latency of executed calls (ms) in the quarters of the soak, where each is slower than the one before it
+    and the last by half at least than the first; else empty."""
+    groups = latency_groups(evidence, (Phase.SOAK,), (Kind.ALLOWED,))
+    times_s = np.concatenate([group.times_s for group in groups])
+    latency_ms = np.concatenate([group.latency_ms for group in groups])
+    edges = np.linspace(times_s.min(), times_s.max(), QUARTERS + 1)
+    quarter = np.clip(np.searchsorted(edges, times_s, side="right") - 1, 0, QUARTERS - 1)
+    parts = [latency_ms[quarter == number] for number in range(QUARTERS)]
+    if not all(len(part) >= FEWEST_OF_A_QUARTER for part in parts):
+        return []
+    medians = [float(np.median(part)) for part in parts]
+    rises = all(later > earlier for earlier, later in pairwise(medians))
+    return medians if rises and medians[-1] >= DRIFT_RATIO * medians[0] else []
 
 
 def unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
