@@ -270,7 +270,11 @@ def test_a_queue_that_builds_up_in_the_long_burst_is_open(tmp_path: Path) -> Non
     profile = with_fairness(long_burst_s=30.0)
     result = judged(tmp_path / "builds up", FAIRNESS, build_up, profile=profile)
 
-    assert judged(tmp_path / "healthy", FAIRNESS, profile=profile).verdict is Verdict.PASS
+    healthy = judged(tmp_path / "healthy", FAIRNESS, profile=profile)
+    assert healthy.verdict is Verdict.PASS
+    assert "not shown to be over 1.20x" in finding_of(healthy, "tenant B long burst").why
+    # The figure of the criterion is that of the pairs.
+    assert healthy.observed in {finding_of(healthy, f"tenant {tenant}").observed for tenant in "BCDE"}
     assert result.verdict is Verdict.INCONCLUSIVE
     assert finding_of(result, "tenant B").verdict is Verdict.PASS
     assert "a queue that builds up slowly" in finding_of(result, "tenant B long burst").why
