@@ -511,7 +511,7 @@ def as_markdown() -> str:
 
 def find_tenants(read_names: Callable[[], Mapping[str, str]]) -> None:
     """Tell the faults that name a tenant which ones there are; `read_names` (id -> name) is only called if one does."""
-    asking = [fault for fault in _SET.values() if fault.names_a_tenant]
+    asking = [fault for fault in all_set().values() if fault.names_a_tenant]
     if asking:
         names = read_names()
         for fault in asking:

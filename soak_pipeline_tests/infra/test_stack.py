@@ -49,6 +49,21 @@ def test_a_taken_port_is_passed_over_and_none_is_given_twice() -> None:
         assert port < first < second
 
 
+def test_each_process_of_ours_has_an_administration_port_unless_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACP_METRICS_FIRST_PORT", "27700")
+    monkeypatch.delenv("ACP_ADMIN_FIRST_PORT", raising=False)
+    ports = stack._plan(workers=3).ports
+    admin = {name: port for name, port in ports.items() if name.endswith("_admin")}
+    roles = ("audit", "usage", "flight", "sealer", "graph", "metrics")
+    assert set(admin) == {f"{name}_admin" for name in ("gateway-0", "gateway-1", "gateway-2", *roles)}
+    assert len(set(ports.values())) == len(ports)
+    assert min(admin.values()) >= 27_750
+    monkeypatch.setenv("ACP_ADMIN_FIRST_PORT", "27800")
+    assert min(port for name, port in stack._plan(workers=1).ports.items() if name.endswith("_admin")) >= 27_800
+    monkeypatch.setenv("ACP_ADMIN_FIRST_PORT", "0")
+    assert not any(name.endswith("_admin") for name in stack._plan(workers=1).ports)
+
+
 def test_what_is_recorded_is_read_back(state: StateDirectory) -> None:
     written = record(processes=[ProcessRecord("redis", 12, 1.5, [16380])])
     state.write_record(written)

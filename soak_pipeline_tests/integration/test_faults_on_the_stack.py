@@ -58,10 +58,10 @@ def provision(url: str, admin: dict[str, str]) -> Callable[[], httpx.Response | 
     return call
 
 
-def open_timelines(dsn: str) -> int:
-    statement = "SELECT count(*) FROM execution_timelines WHERE status = 'in_progress'"
+def timelines(dsn: str, status: str) -> int:
     with psycopg.connect(dsn) as connection:
-        return int(connection.execute(statement).fetchall()[0][0])
+        found = connection.execute("SELECT count(*) FROM execution_timelines WHERE status = %s", [status])
+        return int(found.fetchall()[0][0])
 
 
 def faults_of(stack: Stack) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def test_a_killed_gateway_leaves_a_timeline_open_and_has_its_faults_again_when_r
     assert found["clock_off"]["set_in"] == ["gateway-0", "gateway-1"]
     assert found["gateway_killed"]["set_in"] == []
     assert pids(stack.status())["gateway-1"] == pids(report)["gateway-1"]
-    wait_until(lambda: open_timelines(stack.environment()["ACP_FLIGHT_DSN"]) >= 1, "a timeline that nobody closes")
+    dsn = stack.environment()["ACP_FLIGHT_DSN"]
+    wait_until(lambda: timelines(dsn, "in_progress") >= 1, "a timeline that nobody closes")
     assert stack.run("fault", "clear").returncode == 0
 
     def is_on_time() -> bool:
@@ -147,5 +148,7 @@ def test_what_leaks_shows_in_the_gateways_own_gauges(stack: Stack) -> None:
     while open_files() < before + 60:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    with redis.Redis.from_url(stack.environment()["ACP_REDIS_URL"]) as client:
-        wait_until(lambda: client.xlen("acp:flight_events") == 120, "the handled events of 60 calls are kept")
+    found = stack.environment()
+    wait_until(lambda: timelines(found["ACP_FLIGHT_DSN"], "ok") == 60, "every call's timeline is closed")
+    with redis.Redis.from_url(found["ACP_REDIS_URL"]) as client:
+        assert client.xlen("acp:flight_events") == 120
