@@ -101,7 +101,7 @@ FAULTS: Mapping[str, Fault] = _by_name(
         _GATEWAY,
         {"tenant": "tenant B", "latency_ms": 300.0, "share": 0.15},
     ),
-    Fault("latency_drift", "executions take longer from minute to minute", _GATEWAY, {"ms_per_minute": 20.0}),
+    Fault("latency_drift", "executions take longer from minute to minute", _GATEWAY, {"ms_per_minute": 60.0}),
     Fault(
         "fair_sharing_off",
         "few slots, first come first served, and no tenant has a rate limit: a burst is everybody's queue",
@@ -162,12 +162,12 @@ FAULTS: Mapping[str, Fault] = _by_name(
     ),
     Fault(
         "tokens_expire_early",
-        "tokens that one tenant gets from now on are forgotten long before they say",
+        "tokens of one tenant expire long before they say",
         _GATEWAY,
         {"tenant": "tenant B", "life_s": 20.0},
     ),
-    Fault("truncated_bodies", "the second half of some answers is missing", _GATEWAY, {"tenant": "", "share": 0.005}),
-    Fault("malformed_bodies", "some answers are no JSON", _GATEWAY, {"tenant": "", "share": 0.005}),
+    Fault("truncated_bodies", "the second half of some answers is missing", _GATEWAY, {"tenant": "", "share": 0.02}),
+    Fault("malformed_bodies", "some answers are no JSON", _GATEWAY, {"tenant": "", "share": 0.02}),
     Fault("rpm_zero_ignored", "rpm_limit 0 blocks nobody", _GATEWAY, {"tenant": ""}),
     Fault("metrics_gone", "/metrics of the gateway answers 503", _GATEWAY),
     Fault(

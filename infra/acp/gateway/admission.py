@@ -14,7 +14,7 @@ from typing import Any
 
 import hiredis
 
-from infra.acp import clock, faults
+from infra.acp import clock
 from infra.acp.gateway.redis_link import Command, RedisLink
 from infra.acp.gateway.tokens import Principal
 
@@ -185,8 +185,6 @@ def gate_key(tenant_id: str) -> str:
 def remember_token(principal: Principal) -> Command:
     """The command that makes a new token valid. A token that Redis does not know is invalid everywhere."""
     life_s = max(1, int(principal.expires_at - clock.now_s()) + TOKEN_GRACE_S)
-    if (fault := faults.active("tokens_expire_early")) and fault.concerns(principal.tenant_id):
-        life_s = int(fault["life_s"])
     return ("SET", f"acp:token:{principal.token_key}", principal.subject, "EX", life_s)
 
 
