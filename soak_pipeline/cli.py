@@ -104,10 +104,10 @@ def run(
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-@click.argument("action", type=click.Choice(["up", "down", "status", "env"]))
+@click.argument("action", type=click.Choice(["up", "down", "status", "env", "fault"]))
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def stack(action: str, options: tuple[str, ...]) -> int:
-    """Start, stop or look at the embedded reference platform; further options go to `acp`."""
+    """Start, stop or look at the embedded reference platform, or give it a fault; further options go to `acp`."""
     from soak_pipeline.commands.embedded_stack import stack_command
 
     return stack_command(action, *options, environment=os.environ)
@@ -242,6 +242,48 @@ def gate(
     print(FORMATS[format_name](decision))
     append_step_summary(decision, os.environ)
     return decision.verdict.exit_code
+
+
+@app.command()
+@click.argument("names", nargs=-1)
+@click.option("--reduced", is_flag=True, help="Only the rows that cover every criterion once, for CI.")
+@click.option("--lanes", default=2, show_default=True, help="Runs that go at once, each with its own platform.")
+@click.option("--first-port", default=24_000, show_default=True, help="Each lane uses 100 ports from here on.")
+@click.option("--publish", type=click.Path(path_type=Path), help="Markdown file to write the matrix to.")
+@click.option("--list", "as_list", is_flag=True, help="Print the catalogue and end.")
+@_reports
+def prove(
+    names: tuple[str, ...],
+    reduced: bool,
+    lanes: int,
+    first_port: int,
+    publish: Path | None,
+    as_list: bool,
+    reports: Path,
+) -> int:
+    """Prove that the gate can fail: plant faults, and see that each is caught and rightly explained.
+
+    NAMES are rows of the catalogue; all of them by default. Exit code 1 when a fault was missed, wrongly explained, or
+    turned another criterion, or a clean run did not pass; 3 when a run gave no verdict.
+    """
+    from rich.console import Console
+
+    from soak_pipeline.commands.prove import list_rows
+    from soak_pipeline.commands.prove import prove as prove_rows
+
+    if as_list:
+        list_rows(Console())
+        return 0
+    return prove_rows(
+        names,
+        reports,
+        os.environ,
+        Console(),
+        reduced=reduced,
+        lanes=lanes,
+        first_port=first_port,
+        publish=publish,
+    )
 
 
 @app.command()

@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "stages": {"load", "target", "telemetry", "criteria", "report", "evidence", "analysis", "model"},
     "candidates": {"report", "evidence", "model"},
     "defs": {"candidates", "stages", "criteria", "report", "evidence", "model", "definitions"},
-    "commands": {"stages", "target", "report", "criteria", "evidence", "analysis", "model"},
+    "prove": {"report", "evidence", "model"},
+    "commands": {"prove", "stages", "target", "report", "criteria", "evidence", "analysis", "model"},
     "cli": {"commands", "evidence", "model"},
     "definitions": {"defs"},
 }

@@ -1,0 +1,168 @@
+"""What is done to a run while it goes: faults that are switched on as its soak begins, and harm to the harness itself.
+
+Owns when and how. Touches only processes that the run itself has started, found below its own process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from soak_pipeline.evidence.run_folder import read_json
+from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.model.plan import SOAK_SESSION
+from soak_pipeline.model.progress import Progress
+from soak_pipeline.model.traffic import Phase
+from soak_pipeline.prove.relay import MetricsRelays
+from soak_pipeline.prove.rows import Disturbance, Row, When
+
+PLATFORM = (sys.executable, "-m", "infra.acp")
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+LATE_S = 3.0
+"""Harm that costs the rest of the soak is done this long before its end (seconds), so that enough of it is judged."""
+
+STOPPED_S, RUNNING_S = 0.15, 0.10
+"""A starved process: it gets the CPU for `RUNNING_S`, then is kept from it for `STOPPED_S` (seconds)."""
+
+
+class Planting:
+    """The planting of one row, look by look.
+
+    Args:
+        row: which.
+        pid: of its `soak run`.
+        reports: where its run folder will be.
+        variables: its environment, with which the platform's command reaches its platform.
+        relays: between its sampler and the metrics pages, where the row wants them.
+    """
+
+    def __init__(
+        self, row: Row, pid: int, reports: Path, variables: Mapping[str, str], relays: MetricsRelays | None
+    ) -> None:
+        self._row = row
+        self._pid = pid
+        self._reports = reports
+        self._variables = dict(variables)
+        self._relays = relays
+        self._faults = [fault for fault in row.faults if fault.when is When.SOAK]
+        self._problem = ""
+        self._disturbed = row.disturbance is None
+        self._starving: threading.Thread | None = None
+
+    def look(self) -> str:
+        """Plants what is due now; returns what the run is about, for a display."""
+        progress = self._progress()
+        if progress is None:
+            return ""
+        if progress.session == SOAK_SESSION and progress.phase != "ended":
+            for fault in self._faults:
+                self._switch_on(fault.name, fault.assignments())
+            self._faults = []
+            if not self._disturbed and self._is_time(progress):
+                self._disturb()
+        return f"{progress.session} {progress.phase}"
+
+    def problem(self) -> str:
+        """Why the row proves nothing: what should have been planted was not; empty when all of it was."""
+        if self._problem:
+            return self._problem
+        unplanted = [fault.name for fault in self._faults]
+        if self._row.disturbance and not self._disturbed:
+            unplanted.append(self._row.disturbance.value)
+        return f"{', '.join(unplanted)} could not be planted: the soak's load never came to it" if unplanted else ""
+
+    def _is_time(self, progress: Progress) -> bool:
+        if progress.phase != Phase.SOAK:
+            return False
+        is_final = self._row.disturbance in (Disturbance.KILL_LOAD_WORKER, Disturbance.STOP_LOAD_SUPERVISOR)
+        return progress.seconds_left <= LATE_S or not is_final
+
+    def _disturb(self) -> None:
+        actions: Mapping[Disturbance, Callable[[], bool]] = {
+            Disturbance.STARVE_LOAD_WORKER: self._starve,
+            Disturbance.KILL_LOAD_WORKER: lambda: self._send("soak_pipeline.load.worker", signal.SIGKILL),
+            Disturbance.STOP_LOAD_SUPERVISOR: lambda: self._send("soak_pipeline.load.supervise", signal.SIGTERM),
+            Disturbance.BLOCK_TELEMETRY: self._block,
+        }
+        assert self._row.disturbance is not None
+        self._disturbed = actions[self._row.disturbance]()
+
+    def _send(self, module: str, number: signal.Signals) -> bool:
+        process = self._process(module)
+        if process is None:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+        return True
+
+    def _starve(self) -> bool:
+        process = self._process("soak_pipeline.load.worker")
+        if process is None:
+            return False
+        self._starving = threading.Thread(target=starve, args=(process,), name="starving", daemon=True)
+        self._starving.start()
+        return True
+
+    def _block(self) -> bool:
+        if self._relays is None:
+            return False
+        self._relays.block()
+        return True
+
+    def _switch_on(self, name: str, assignments: list[str]) -> None:
+        answer = subprocess.run(
+            [*PLATFORM, "fault", "set", name, *assignments],
+            env=self._variables,
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if answer.returncode != 0:
+            self._problem = f"fault {name} could not be set: {answer.stderr.strip() or answer.stdout.strip()}"
+
+    def _progress(self) -> Progress | None:
+        path = next(iter(self._reports.glob("soak/*Z/control/progress.json")), None)
+        if path is None:
+            return None
+        try:
+            return read_json(path, Progress)
+        except EvidenceUnreadable:
+            return None
+
+    def _process(self, module: str) -> psutil.Process | None:
+        """The process of the run that runs a module."""
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self._pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if module in process.cmdline():
+                        return process
+        return None
+
+
+def starve(process: psutil.Process) -> None:
+    """Keeps a process from the CPU most of the time, for as long as it lives."""
+    with contextlib.suppress(psutil.Error):
+        while process.is_running():
+            process.suspend()
+            try:
+                _gone(process, STOPPED_S)
+            finally:
+                process.resume()
+            _gone(process, RUNNING_S)
+
+
+def _gone(process: psutil.Process, seconds: float) -> bool:
+    """Waits, but not longer than the process lives."""
+    try:
+        process.wait(seconds)
+    except psutil.TimeoutExpired:
+        return False
+    return True
