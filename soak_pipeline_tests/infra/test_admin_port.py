@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -244,7 +245,7 @@ def test_a_stack_that_cannot_be_told_says_why(tmp_path: Path, monkeypatch: pytes
         fault_control.set_fault(other, "row_deleted", {})
 
 
-def test_the_supervisor_gives_each_process_the_faults_of_its_role(tmp_path: Path) -> None:
+def test_the_supervisor_gives_a_process_the_faults_of_its_role_and_again_when_it_is_restarted(tmp_path: Path) -> None:
     with running_stack(tmp_path / "state", all_ports(0)) as state:
         state.write_faults({name: faults.checked(name, {}) for name in ("clock_off", "row_deleted")})
         record = state.read_record()
@@ -254,11 +255,23 @@ def test_the_supervisor_gives_each_process_the_faults_of_its_role(tmp_path: Path
         child = supervisor._python_child("gateway-0", "gateway", 1)
         assert (child.environment["ACP_ADMIN_PORT"], child.environment["ACP_ADMIN_TOKEN"]) == ("4711", TOKEN)
         child.command = [sys.executable, "-c", "import os; print(os.environ['ACP_FAULTS'])"]
+
+        def given() -> dict[str, Any]:
+            assert child.process is not None
+            assert child.process.wait(20) == 0
+            return faults.parse((state.logs / "gateway-0.log").read_text().splitlines()[-1])
+
         supervisor._start(child)
-        assert child.process is not None
-        assert child.process.wait(20) == 0
-        given = faults.parse((state.logs / "gateway-0.log").read_text())
-        assert given == {"clock_off": state.read_faults()["clock_off"]}
+        first = state.read_faults()["clock_off"]
+        assert given() == {"clock_off": first}
+        state.write_faults({**state.read_faults(), "latency_drift": faults.checked("latency_drift", {})})
+        deadline = time.monotonic() + 20
+        while not child.restarts:
+            assert time.monotonic() < deadline
+            supervisor._restart_dead()
+            time.sleep(0.02)
+        # Set when it was set, and not when the process was started again.
+        assert given() == {"clock_off": first, "latency_drift": state.read_faults()["latency_drift"]}
 
 
 def test_the_command_line_lists_sets_and_clears(
