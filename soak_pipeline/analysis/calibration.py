@@ -24,7 +24,6 @@ from numpy.random import Generator
 
 from soak_pipeline.analysis import simulation
 from soak_pipeline.analysis.arrays import FloatArray
-from soak_pipeline.analysis.changepoints import change_points
 from soak_pipeline.analysis.comparison import Change, compare_runs
 from soak_pipeline.analysis.decision import Decision, Side
 from soak_pipeline.analysis.dependence import exceedance_design_effect
@@ -32,11 +31,14 @@ from soak_pipeline.analysis.fairness import FairnessResult, LookPlan, judge_fair
 from soak_pipeline.analysis.percentiles import compare_to_limit, percentile_estimate
 from soak_pipeline.analysis.phases import compare_phases
 from soak_pipeline.analysis.proportions import rise_against_margin
+from soak_pipeline.analysis.run_trends import run_course
 from soak_pipeline.analysis.trends import judge_growth
 
 FALSE_FAIL_TARGET = 0.01
 FALSE_PASS_TARGET = 0.05
 DAY_S = 86_400.0
+HISTORY_ALPHA = 0.0025
+"""A history shows four figures, and shares a chance of 1 % among them."""
 
 Draw = Callable[[Generator], Decision]
 Shape = Callable[[Generator, FloatArray], FloatArray]
@@ -352,18 +354,36 @@ def _growth_shape_scenarios() -> Iterator[Scenario]:
 
 
 def _run_scenarios() -> Iterator[Scenario]:
-    """Change points over 40 runs (FAIL is a change), and two runs of 12 windows (PASS is same or better)."""
+    """Change points and trends over 30 nights (FAIL is one found); two runs of 12 windows (PASS is same or better)."""
 
-    def history(shift_in_sd: float) -> Draw:
+    def history(step_in_sd: float, drift_in_sd: float, phi: float, heavy: bool, trend: bool) -> Draw:
         def draw(random: Generator) -> Decision:
-            values = random.standard_normal(40)
-            values[25:] += shift_in_sd
-            return Decision.FAIL if change_points(values) else Decision.PASS
+            values = simulation.ar1_noise(random, 30, phi)
+            values = np.exp(0.8 * values) if heavy else values
+            values = values + drift_in_sd * np.arange(30) / 29.0
+            values[18:] += step_in_sd
+            course = run_course(values, alpha=HISTORY_ALPHA)
+            return Decision.FAIL if (course.trend is not None if trend else course.changes) else Decision.PASS
 
         return draw
 
-    yield Scenario("change in 40 runs", "none", history(0.0), most_fail=0.01)
-    yield Scenario("change in 40 runs", "2 sd after run 25", history(2.0), most_pass=FALSE_PASS_TARGET)
+    for rule, trend in (("change in 30 nights", False), ("trend over 30 nights", True)):
+        for truth, phi, heavy in (
+            ("stable", 0.0, False),
+            ("stable, skewed", 0.0, True),
+            ("stable, phi 0.3", 0.3, False),
+        ):
+            # Nights that depend on each other are outside what a permutation test promises; the line shows by how much.
+            target = None if phi and not trend else FALSE_FAIL_TARGET
+            yield Scenario(rule, truth, history(0.0, 0.0, phi, heavy, trend), most_fail=target)
+    yield Scenario("change in 30 nights", "2 sd after night 18", history(2.0, 0.0, 0.0, False, False))
+    yield Scenario(
+        "change in 30 nights", "3 sd after night 18", history(3.0, 0.0, 0.0, False, False), most_pass=FALSE_PASS_TARGET
+    )
+    yield Scenario("trend over 30 nights", "4 sd in 30 nights", history(0.0, 4.0, 0.0, False, True))
+    yield Scenario(
+        "trend over 30 nights", "6 sd in 30 nights", history(0.0, 6.0, 0.0, False, True), most_pass=FALSE_PASS_TARGET
+    )
 
     def compared(ratio: float, phi: float) -> Draw:
         def draw(random: Generator) -> Decision:

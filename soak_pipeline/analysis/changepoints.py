@@ -2,7 +2,7 @@
 
 Owns a divisive search with the energy statistic and a permutation test (E-divisive: Matteson and James, JASA 109,
 2014; used for performance histories by Apache Otava). The method sees any change of distribution and assumes none. It
-never judges whether a change is good.
+never judges whether a change is good. ADR 2 says why no library does this.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from soak_pipeline.analysis.arrays import FloatArray, finite_vector, share_between_0_and_1
 
-PERMUTATIONS = 499
+PERMUTATIONS = 999
+"""The smallest p-value is one over one more than this, so `alpha` may be as small as 0.001."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from soak_pipeline.analysis.changepoints import change_points
 from soak_pipeline.analysis.comparison import Change
-from soak_pipeline.criteria.run_comparison import ComparedMetric, compare_evidence
-from soak_pipeline.evidence.bundle import read_evidence
-from soak_pipeline.evidence.run_folder import RunFolder, run_folders
+from soak_pipeline.analysis.run_trends import run_course
+from soak_pipeline.criteria.run_comparison import (
+    FEWEST_RUNS_FOR_SPREAD,
+    ComparedMetric,
+    compare_evidence,
+    spread_between_runs,
+)
+from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
+from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
+from soak_pipeline.model.documents import LatencyDocument
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, BadInput, EvidenceUnreadable
 from soak_pipeline.report.history import StoredRun, stored_run, write_history
+
+FIGURES = ("slowest_ms_p95", "slowest_ms_p99", "worst_ratio", "rss_bytes_slope_per_hour")
+FALSE_ALARM_SHARE = 0.01
+"""Chance that a history without any change shows one, over all its figures; and the same for a trend."""
 
 
 def compare_stored(reference: Path, candidate: Path, margin: float) -> int:
@@ -40,14 +50,39 @@ def compare_stored(reference: Path, candidate: Path, margin: float) -> int:
                 " had different loads; compare runs of one profile without different overrides"
             ],
         )
-    compared = compare_evidence(before, after, margin=margin)
+    others = list(_latencies_of_the_same_load(before, {before.plan.run_id, after.plan.run_id}))
+    spread = spread_between_runs(others)
+    compared = compare_evidence(before, after, margin=margin, spread=spread)
     print(f"reference {before.plan.run_id} {before.plan.release}, candidate {after.plan.run_id} {after.plan.release}")
+    print(_spread_words(len(others), bool(spread)))
     for line in _comparison_lines(compared):
         print(line)
     changes = {entry.result.change for entry in compared}
     if Change.WORSE in changes:
         return EXIT_FAIL
     return EXIT_INCONCLUSIVE if changes == {Change.UNKNOWN} else EXIT_PASS
+
+
+def _latencies_of_the_same_load(evidence: RunEvidence, but: Collection[str]) -> Iterator[LatencyDocument]:
+    """Of the other stored runs of the same load on the same target, oldest first."""
+    for folder in run_folders(evidence.folder.reports):
+        if folder.run_id in but:
+            continue
+        try:
+            plan = folder.read_plan()
+            if plan.profile == evidence.plan.profile and plan.target.name == evidence.plan.target.name:
+                yield read_json(folder.path / "latency.json", LatencyDocument)
+        except EvidenceUnreadable:
+            continue
+
+
+def _spread_words(runs: int, is_known: bool) -> str:
+    if is_known:
+        return f"the spread between runs is that of {runs} other stored runs of this load"
+    return (
+        f"{runs} other stored runs of this load, fewer than the {FEWEST_RUNS_FOR_SPREAD} that would show the spread "
+        "between runs: two runs of one release may differ by more than these intervals"
+    )
 
 
 def _comparison_lines(compared: tuple[ComparedMetric, ...]) -> Iterator[str]:
@@ -95,13 +130,21 @@ def _stored_runs(reports: Path) -> Iterator[StoredRun]:
 
 
 def _change_lines(runs: list[StoredRun]) -> Iterator[str]:
-    for name in ("slowest_ms_p95", "slowest_ms_p99", "worst_ratio", "rss_bytes_slope_per_hour"):
+    """Changes of level of each figure, and its trend."""
+    for name in FIGURES:
         measured = [(run, value) for run in runs if (value := getattr(run, name)) is not None]
-        for change in change_points([value for _, value in measured]):
+        values = [value for _, value in measured]
+        course = run_course(values, alpha=FALSE_ALARM_SHARE / len(FIGURES))
+        for change in course.changes:
             first = measured[change.index][0]
             yield (
                 f"  change of {name} at {first.run_id} {first.release}: {change.before:.4g} -> {change.after:.4g}"
                 f" (p {change.p_value:.3f})"
+            )
+        if (trend := course.trend) is not None:
+            yield (
+                f"  trend of {name} over {trend.runs} runs since {measured[course.trend_since][0].run_id}:"
+                f" {trend.slope_per_run:+.4g} per run ({trend.lower:.4g} to {trend.upper:.4g}, p {trend.p_value:.3f})"
             )
 
 

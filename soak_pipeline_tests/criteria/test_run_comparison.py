@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from soak_pipeline.analysis.comparison import Change
-from soak_pipeline.criteria.run_comparison import ComparedMetric, compare_evidence
+from soak_pipeline.criteria.documents import latency_document
+from soak_pipeline.criteria.run_comparison import ComparedMetric, compare_evidence, spread_between_runs
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
+from soak_pipeline.model.documents import LatencyDocument
 from soak_pipeline.model.profile import PROFILES, Profile
 from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline_tests.evidence_defects import slow_down
@@ -63,6 +66,31 @@ def test_a_figure_is_that_of_the_records(reference: RunEvidence, tmp_path: Path)
     rows = reference.requests.where(phase=Phase.SOAK, tenant="A", kind=Kind.ALLOWED, outcome="ok")
     assert entry.reference == pytest.approx(float(np.median(reference.requests.latency_ms[rows])), rel=0.05)
     assert (entry.result.change, entry.result.ratio) == (Change.SAME, 1.0)
+
+
+def test_the_spread_between_runs_is_that_of_neighbours(reference: RunEvidence) -> None:
+    """Levels 100, 110, 100, 110, 100 ms: each difference is ln 1.1, so the spread is ln(1.1) / sqrt 2."""
+    document = latency_document(reference)
+    nights = [_with_p95(document, value) for value in (100.0, 110.0, 100.0, 110.0, 100.0)]
+
+    spread = spread_between_runs(nights)
+
+    assert spread["A", "latency_ms_p95"] == pytest.approx(math.log(1.1) / math.sqrt(2.0))
+    assert spread["A", "latency_ms_p50"] == 0.0
+    assert spread_between_runs(nights[:4]) == {}
+
+
+def _with_p95(document: LatencyDocument, value: float) -> LatencyDocument:
+    rows = tuple(
+        msgspec.structs.replace(
+            row,
+            latency_ms=msgspec.structs.replace(
+                row.latency_ms, p95=msgspec.structs.replace(row.latency_ms.p95, value=value)
+            ),
+        )
+        for row in document.rows
+    )
+    return msgspec.structs.replace(document, rows=rows)
 
 
 def test_too_few_samples_are_unknown(reference: RunEvidence) -> None:
