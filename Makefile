@@ -7,10 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help soak test slow lint types check ui lock bench clean
+.PHONY: help soak test slow prove prove-reduced lint types check ui lock bench clean
 
 help:  ## Show what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, found " + sys.version.split()[0])'
@@ -27,6 +27,12 @@ test: $(VENV)/installed  ## Run the whole test suite
 
 slow: $(VENV)/installed  ## Calibrate the statistics by simulation (several minutes)
 	@$(BIN)/python -m pytest -m slow --timeout 3600
+
+prove: $(VENV)/installed  ## Prove that the gate can fail: every fault is planted and must be caught (half an hour)
+	@$(BIN)/soak prove
+
+prove-reduced: $(VENV)/installed  ## The same for CI: every criterion once, within 15 minutes
+	@$(BIN)/soak prove --reduced
 
 lint: $(VENV)/installed  ## Lint and check the format
 	@$(BIN)/ruff check .

@@ -82,6 +82,7 @@ class Lane:
             "ACP_POSTGRES_PORT": str(self.first_port + 10),
             "ACP_REDIS_PORT": str(self.first_port + 20),
             "ACP_METRICS_FIRST_PORT": str(self.first_port + 30),
+            "ACP_ADMIN_FIRST_PORT": str(self.first_port + 60),
             **SETTINGS,
             **row.settings,
             **({"ACP_FAULTS": faults} if faults else {}),
