@@ -11,11 +11,8 @@ import msgspec
 
 from soak_pipeline.evidence.run_folder import read_json, write_json
 from soak_pipeline.model.plan import LoadSession, Plan
+from soak_pipeline.model.progress import PROGRESS_FILE
 from soak_pipeline.model.stage_outputs import ProvisionedRun
-
-PROGRESS_FILE = "progress.json"
-"""Name of the live figures among the control files."""
-
 
 class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One load session, complete.

@@ -6,6 +6,9 @@ import msgspec
 
 from soak_pipeline.model.traffic import Outcome
 
+PROGRESS_FILE = "progress.json"
+"""Name of the newest progress among a run's control files."""
+
 OPERATOR_MARK = "soak: "
 """Begins the lines of a run's log that are meant for the operator."""
 
