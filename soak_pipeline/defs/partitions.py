@@ -8,6 +8,9 @@ import dagster as dg
 
 from soak_pipeline.model.plan import run_id_of
 
+SOAK_TARGET_POOL = "soak_target"
+"""Concurrency pool of everything that sends load; `dagster.yaml` gives it to one run at a time."""
+
 soak_runs = dg.DynamicPartitionsDefinition(name="soak_runs")
 
 
@@ -20,13 +23,23 @@ def add_soak_run(instance: dg.DagsterInstance, moment: datetime) -> str:
     taken = set(instance.get_dynamic_partitions(_NAME))
     while (key := run_id_of(moment)) in taken:
         moment += timedelta(seconds=1)
-    instance.add_dynamic_partitions(_NAME, [key])
+    ensure_soak_run(instance, key)
     return key
 
 
 def ensure_soak_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Adds the partition of a run id; one that exists is kept."""
+    announce_pool(instance)
     instance.add_dynamic_partitions(_NAME, [run_id])
+
+
+def announce_pool(instance: dg.DagsterInstance) -> None:
+    """Makes the pool known to an instance, with its default limit; a limit that was set is kept.
+
+    Dagster learns of a pool when the queue first meets it, and lets all runs of that first turn pass at once.
+    """
+    if SOAK_TARGET_POOL not in instance.event_log_storage.get_concurrency_keys():
+        instance.event_log_storage.initialize_concurrency_limit_to_default(SOAK_TARGET_POOL)
 
 
 _NAME = "soak_runs"

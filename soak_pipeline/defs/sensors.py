@@ -6,6 +6,7 @@ import dagster as dg
 
 from soak_pipeline.defs.abandoned_runs import PARTITION_TAG, fail_abandoned_runs
 from soak_pipeline.defs.emergency_stop import emergency_stop
+from soak_pipeline.defs.partitions import announce_pool
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.stages import emergency
 
@@ -60,5 +61,6 @@ def teardown_after_cancel(context: dg.RunStatusSensorContext, harness: Harness) 
 @dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
 def abandoned_soak(context: dg.SensorEvaluationContext, harness: Harness) -> Iterator[dg.SkipReason]:
     """Marks runs as failed whose process is gone without a word, after stopping what they left behind."""
+    announce_pool(context.instance)
     abandoned = fail_abandoned_runs(context.instance, harness, context.log.warning)
     yield dg.SkipReason(f"abandoned: {', '.join(abandoned)}" if abandoned else "every run in progress has its process")

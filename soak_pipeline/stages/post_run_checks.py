@@ -12,9 +12,14 @@ from soak_pipeline.model.verdict import Judgement
 from soak_pipeline.stages.context import StageContext
 
 
-def judge(context: StageContext) -> Judgement:
-    """Judges the run by its own plan's thresholds."""
-    return judge_folder(context.folder, {})
+def judge(context: StageContext, thresholds_changed: Mapping[str, float]) -> Judgement:
+    """Judges the run by its own plan's thresholds, but for those that are changed.
+
+    Raises:
+        BadInput: an unknown threshold or a bad value.
+        EvidenceUnreadable: the run has no readable plan.
+    """
+    return judge_folder(context.folder, thresholds_changed)
 
 
 def judge_folder(folder: RunFolder, thresholds_changed: Mapping[str, float]) -> Judgement:

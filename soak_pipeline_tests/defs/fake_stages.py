@@ -181,7 +181,7 @@ def collect(context, provisioned, teardown) -> PlatformEvidence:
     )
 
 
-def judge(context) -> Judgement:
+def judge(context, thresholds_changed) -> Judgement:
     from soak_pipeline.criteria.registry import CRITERIA
 
     _enter(context, "post_run_checks")
@@ -201,7 +201,13 @@ def judge(context) -> Judgement:
         )
         for index, criterion in enumerate(CRITERIA)
     )
-    return Judgement(run_id=context.folder.run_id, verdict=overall(results), criteria=results, judged_at=_now())
+    return Judgement(
+        run_id=context.folder.run_id,
+        verdict=overall(results),
+        criteria=results,
+        judged_at=_now(),
+        thresholds_changed=dict(thresholds_changed),
+    )
 
 
 def _now() -> str:

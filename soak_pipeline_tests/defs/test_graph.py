@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.definitions import defs
+from soak_pipeline.defs.assets import settings
+from soak_pipeline.defs.assets.settings import code_version_of
 from soak_pipeline.model.profile import PROFILES
 
 PARENTS = {
@@ -21,6 +25,7 @@ PARENTS = {
     "report": {"post_run_checks"},
 }
 SENDS_LOAD = {"baseline", "burst", "agent_fanout", "soak"}
+NEEDS_RUN_FOLDER = {"post_run_checks", "report"}
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +56,12 @@ def test_an_operator_finds_out_what_an_asset_is(graph, name: str) -> None:
     assert node.group_name == "soak_run"
     assert node.owners == ["team:soak"]
     assert node.kinds
-    assert node.code_version == "1"
+    assert node.code_version
+    assert node.backfill_policy is None, "with a policy, a backfill's runs lack the tag that names their partition"
     assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
     assert node.partitions_def.name == "soak_runs"
-    assert ("sends_load" in node.tags) is (name in SENDS_LOAD)
+    assert node.tags["sends_load"] == ("yes" if name in SENDS_LOAD else "no")
+    assert node.tags["needs"] == ("run_folder" if name in NEEDS_RUN_FOLDER else "platform")
 
 
 def test_whatever_may_leave_tenants_open_shares_one_pool(graph) -> None:
@@ -91,8 +98,31 @@ def test_no_stage_is_tried_again_by_itself() -> None:
         assert node.retry_policy is None, node.name
 
 
-def test_the_schedule_is_off_and_the_sensors_that_tidy_up_are_on() -> None:
+def test_only_what_judges_has_a_code_version_that_changes_by_itself(graph, tmp_path: Path) -> None:
+    """A stage that measures would otherwise ask to send the load of every old run again."""
+    versions = {name: graph.get(dg.AssetKey(name)).code_version for name in PARENTS}
+    assert {name for name, version in versions.items() if version != "1"} == NEEDS_RUN_FOLDER
+    assert versions["post_run_checks"] == code_version_of("criteria", "analysis", "model/thresholds.py")
+    assert code_version_of("criteria") != code_version_of("criteria", "model/thresholds.py")
+
+
+def test_a_changed_source_is_another_code_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_PACKAGE", tmp_path)
+    (tmp_path / "criteria").mkdir()
+    source = tmp_path / "criteria" / "one.py"
+    versions = []
+    for text in ("a = 1", "a = 2", "a = 1"):
+        source.write_text(text)
+        versions.append(code_version_of("criteria"))
+    assert versions[0] == versions[2] != versions[1]
+    source.rename(source.with_name("other.py"))
+    assert code_version_of("criteria") not in versions
+
+
+def test_the_automation_is_off_and_the_sensors_that_tidy_up_are_on() -> None:
     definitions = defs()
+    sensor = definitions.resolve_sensor_def("release_candidate_sensor")
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
     assert definitions.resolve_schedule_def("nightly_soak_schedule").default_status is dg.DefaultScheduleStatus.STOPPED
     for name in ("teardown_after_failure", "teardown_after_cancel", "abandoned_soak", "requested_soak"):
         assert definitions.resolve_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING

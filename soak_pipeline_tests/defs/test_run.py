@@ -89,8 +89,8 @@ def test_a_criterion_without_a_result_is_inconclusive(
 
     judge = post_run_checks.judge
 
-    def without_the_first(context):
-        whole = judge(context)
+    def without_the_first(context, thresholds_changed):
+        whole = judge(context, thresholds_changed)
         return Judgement(
             run_id=whole.run_id, verdict=whole.verdict, criteria=whole.criteria[1:], judged_at=whole.judged_at
         )

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from soak_pipeline.defs.assets.settings import LOAD, OWNERS, SOAK_TARGET_POOL
+from soak_pipeline.defs.assets.settings import MEASURED_AS, OWNERS, SENDS_LOAD
 from soak_pipeline.defs.metadata.stages import fanout_metadata
-from soak_pipeline.defs.partitions import soak_runs
+from soak_pipeline.defs.partitions import SOAK_TARGET_POOL, soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.step import load_stage
 from soak_pipeline.model.stage_outputs import FanoutEvidence, ProvisionedRun
@@ -17,8 +17,8 @@ from soak_pipeline.stages import agent_fanout as stage
     group_name="soak_run",
     owners=OWNERS,
     kinds={"python", "locust"},
-    tags=LOAD,
-    code_version="1",
+    tags=SENDS_LOAD,
+    code_version=MEASURED_AS,
     pool=SOAK_TARGET_POOL,
 )
 def agent_fanout(

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from soak_pipeline.defs.assets.settings import OWNERS
+from soak_pipeline.defs.assets.settings import MEASURED_AS, NEEDS_PLATFORM, OWNERS
 from soak_pipeline.defs.metadata.stages import platform_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
@@ -16,7 +16,8 @@ from soak_pipeline.stages import platform_evidence as stage
     group_name="soak_run",
     owners=OWNERS,
     kinds={"python", "postgres"},
-    code_version="1",
+    tags=NEEDS_PLATFORM,
+    code_version=MEASURED_AS,
 )
 def platform_evidence(
     context: dg.AssetExecutionContext, provision: ProvisionedRun, teardown: TeardownReceipt, harness: Harness

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import dagster as dg
+from pydantic import Field
 
 from soak_pipeline.criteria.registry import CRITERIA
-from soak_pipeline.defs.assets.settings import OWNERS
+from soak_pipeline.defs.assets.settings import NEEDS_RUN_FOLDER, OWNERS, code_version_of
 from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
@@ -13,6 +14,16 @@ from soak_pipeline.defs.step import stage_context
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
 from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import post_run_checks as stage
+
+JUDGED_BY = code_version_of("criteria", "analysis", "model/thresholds.py")
+
+
+class JudgementConfig(dg.Config):
+    """How to judge; with nothing given, by the run's own plan."""
+
+    thresholds: dict[str, float] = Field(
+        {}, description="Limits to change, by name, such as error_share_max: 0.01. The gate does not accept the result."
+    )
 
 
 @dg.asset(
@@ -25,13 +36,14 @@ from soak_pipeline.stages import post_run_checks as stage
     group_name="soak_run",
     owners=OWNERS,
     kinds={"python"},
-    code_version="1",
+    tags=NEEDS_RUN_FOLDER,
+    code_version=JUDGED_BY,
 )
 def post_run_checks(
-    context: dg.AssetExecutionContext, harness: Harness
+    context: dg.AssetExecutionContext, config: JudgementConfig, harness: Harness
 ) -> Iterator[dg.Output[Judgement] | dg.AssetCheckResult]:
     """The judgement: a pure function of the run folder, so that it needs neither load nor the platform."""
-    judgement = stage.judge(stage_context(context, harness))
+    judgement = stage.judge(stage_context(context, harness), config.thresholds)
     yield dg.Output(judgement, metadata=judgement_metadata(judgement))
     results = {result.name: result for result in judgement.criteria}
     for criterion in CRITERIA:

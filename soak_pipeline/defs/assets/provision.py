@@ -2,9 +2,13 @@
 
 import dagster as dg
 
-from soak_pipeline.defs.assets.settings import OWNERS, SOAK_TARGET_POOL
+from soak_pipeline.defs.assets.settings import (
+    MEASURED_AS,
+    NEEDS_PLATFORM,
+    OWNERS,
+)
 from soak_pipeline.defs.metadata.stages import provision_metadata
-from soak_pipeline.defs.partitions import soak_runs
+from soak_pipeline.defs.partitions import SOAK_TARGET_POOL, soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.run_config import SoakConfig
 from soak_pipeline.defs.step import load_stage
@@ -17,7 +21,8 @@ from soak_pipeline.stages import provision as stage
     group_name="soak_run",
     owners=OWNERS,
     kinds={"python"},
-    code_version="1",
+    tags=NEEDS_PLATFORM,
+    code_version=MEASURED_AS,
     pool=SOAK_TARGET_POOL,
 )
 def provision(context: dg.AssetExecutionContext, config: SoakConfig, harness: Harness) -> dg.Output[ProvisionedRun]:

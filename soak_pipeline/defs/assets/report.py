@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from soak_pipeline.defs.assets.settings import OWNERS
+from soak_pipeline.defs.assets.settings import NEEDS_RUN_FOLDER, OWNERS, code_version_of
 from soak_pipeline.defs.metadata.verdicts import report_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
@@ -15,6 +15,7 @@ from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import report as stage
 
 PROMOTION_CHECK = "promotion_is_allowed"
+REPORTED_BY = code_version_of("report", "criteria/documents.py")
 
 
 @dg.asset(
@@ -30,7 +31,8 @@ PROMOTION_CHECK = "promotion_is_allowed"
     group_name="soak_run",
     owners=OWNERS,
     kinds={"python"},
-    code_version="1",
+    tags=NEEDS_RUN_FOLDER,
+    code_version=REPORTED_BY,
 )
 def report(
     context: dg.AssetExecutionContext, post_run_checks: Judgement, harness: Harness
