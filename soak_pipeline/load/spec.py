@@ -14,6 +14,7 @@ from soak_pipeline.model.plan import LoadSession, Plan
 from soak_pipeline.model.progress import PROGRESS_FILE
 from soak_pipeline.model.stage_outputs import ProvisionedRun
 
+
 class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One load session, complete.
 
