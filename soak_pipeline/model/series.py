@@ -67,3 +67,9 @@ GENERATOR_SERIES: Mapping[str, str] = {
 """What a load worker reports of itself, by series name; `due_unsent` and `sent` are totals of the session."""
 
 HOST_SERIES: Mapping[str, str] = {"cpu_idle_share": "share", "cpu_steal_share": "share", "load_average": "count"}
+
+READABLE_SERIES = "source_readable"
+"""Of the host, by what was read: 1 where it answered, 0 where it did not."""
+
+PAGE_OWNER_PREFIX = "metrics "
+"""How a metrics page is called as the owner of such a series."""

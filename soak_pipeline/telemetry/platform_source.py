@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from soak_pipeline.model.plan import Plan
-from soak_pipeline.model.series import PROCESS_START_SERIES, Source
+from soak_pipeline.model.series import PAGE_OWNER_PREFIX, PROCESS_START_SERIES, Source
 from soak_pipeline.target.config import MetricsPage, ResolvedTarget
 from soak_pipeline.target.databases import Unreadable
 from soak_pipeline.target.metrics import LATENCY_METRIC, Sample, fetch_page, metrics_client, parse_metrics
@@ -55,7 +55,7 @@ class PageSource:
     """
 
     def __init__(self, resolved: ResolvedTarget, plan: Plan, page: MetricsPage) -> None:
-        self.name = f"metrics {page.owner}"
+        self.name = f"{PAGE_OWNER_PREFIX}{page.owner}"
         self._page = page
         self._secret = resolved.metrics_secret
         self._slo_s = slo_s_of(plan)

@@ -17,7 +17,7 @@ from typing import Self
 from soak_pipeline.evidence.telemetry_writer import TelemetryWriter
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.records import TelemetrySample
-from soak_pipeline.model.series import Source
+from soak_pipeline.model.series import READABLE_SERIES, Source
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.telemetry.clock import RunClock
 from soak_pipeline.telemetry.host_source import HostSource, OwnCost
@@ -124,7 +124,7 @@ class Sampler:
         time_us = (began_us + ended_us) // 2
         return [
             *(TelemetrySample(time_us, *reading) for reading in readings),
-            TelemetrySample(time_us, Source.HOST, source.name, "source_readable", is_readable),
+            TelemetrySample(time_us, Source.HOST, source.name, READABLE_SERIES, is_readable),
             TelemetrySample(time_us, Source.HOST, source.name, "source_read_s", (ended_us - began_us) / 1e6),
         ]
 

@@ -109,6 +109,24 @@ def test_each_condition_may_reach_its_limit(
     assert finding_of(judged(tmp_path, LOAD, defect), subject).verdict is verdict
 
 
+def _pages(run: SyntheticRun, gone_from_s: float) -> None:
+    """Notes per page whether it could be read; the gateway's no longer from a time of the run on."""
+    times, _ = run.telemetry["host", "host", "load_average"]
+    run.telemetry["host", "metrics audit", "source_readable"] = (times, np.ones(len(times)))
+    run.telemetry["host", "metrics gateway", "source_readable"] = (times, (times < gone_from_s).astype(float))
+
+
+def test_one_page_that_stops_answering_is_a_gap_although_others_answer(tmp_path: Path) -> None:
+    whole = judged(tmp_path / "whole", LOAD, lambda run: _pages(run, np.inf), profile=HALF_HOUR)
+    cut = judged(tmp_path / "cut", LOAD, lambda run: _pages(run, 600.0), profile=HALF_HOUR)
+
+    assert finding_of(whole, "telemetry of the platform").verdict is Verdict.PASS
+    gap = finding_of(cut, "telemetry of the platform")
+    assert gap.verdict is Verdict.INCONCLUSIVE
+    assert "(metrics gateway)" in gap.why
+    assert cut.cause == "telemetry_gap"
+
+
 @pytest.mark.parametrize(("limit_s", "verdict"), [(40.0, Verdict.PASS), (39.9, Verdict.INCONCLUSIVE)])
 def test_the_longest_gap_in_the_telemetry_counts(tmp_path: Path, limit_s: float, verdict: Verdict) -> None:
     # Samples come every 5 s; taking out those within 17.4 s of the middle, which is on one, leaves 40 s between two.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soak_pipeline.criteria.results import unmeasured
 from soak_pipeline.criteria.sources import unavailable
@@ -10,7 +11,7 @@ from soak_pipeline.criteria.validity.condition import holds_or_open
 from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.criteria.wording import seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.series import Source
+from soak_pipeline.model.series import PAGE_OWNER_PREFIX, READABLE_SERIES, Source
 from soak_pipeline.model.verdict import Finding, Verdict
 
 
@@ -20,26 +21,47 @@ def watched_sources(evidence: RunEvidence) -> list[Source]:
 
 
 def telemetry_gap(evidence: RunEvidence, source: Source) -> Finding:
-    """Longest stretch of the soak without a sample of one source."""
+    """Longest stretch of the soak without a sample of one source; of the platform, without one of its pages."""
     subject = f"telemetry of the {source.value}"
     limit = evidence.thresholds.telemetry_gap_s_max
     stretch = soak_stretch_s(evidence)
-    series = [samples for key, samples in evidence.telemetry.items() if key.source == source]
-    if not series or stretch is None:
+    sampled = _sampled_times(evidence, source)
+    if not sampled or stretch is None:
         why = "the soak never began" if stretch is None else "no sample was taken"
         return unmeasured(subject, f"there is no {subject}: {why}")
-    times = np.unique(np.concatenate([one.times_s[np.isfinite(one.values)] for one in series]))
-    inside = times[(times >= stretch[0]) & (times <= stretch[1])]
-    gap_s = float(np.diff(np.concatenate(([stretch[0]], inside, [stretch[1]]))).max())
+    gaps = {part: _longest_gap_s(times_s, stretch) for part, times_s in sampled.items()}
+    part = max(gaps, key=lambda name: gaps[name])
+    where = f"{subject} ({part})" if part else subject
     return Finding(
         subject=subject,
-        verdict=holds_or_open(gap_s <= limit),
-        observed=gap_s,
+        verdict=holds_or_open(gaps[part] <= limit),
+        observed=gaps[part],
         limit=limit,
         unit="s",
-        why=f"longest gap in the {subject} during the soak was {seconds(gap_s)}, limit {seconds(limit)}",
-        figures={"samples": len(inside)},
+        why=f"longest gap in the {where} during the soak was {seconds(gaps[part])}, limit {seconds(limit)}",
+        figures={"samples": int(sum(np.sum((t >= stretch[0]) & (t <= stretch[1])) for t in sampled.values()))},
     )
+
+
+def _sampled_times(evidence: RunEvidence, source: Source) -> dict[str, NDArray[np.float64]]:
+    """When a source was read (seconds since the epoch): by page where the sampler noted each page, else as a whole."""
+    if source is Source.PLATFORM:
+        pages = {
+            key.owner: samples.times_s[samples.values == 1.0]
+            for key, samples in evidence.telemetry.items()
+            if key.series == READABLE_SERIES and key.owner.startswith(PAGE_OWNER_PREFIX)
+        }
+        if pages:
+            return pages
+    series = [samples for key, samples in evidence.telemetry.items() if key.source == source]
+    if not series:
+        return {}
+    return {"": np.unique(np.concatenate([one.times_s[np.isfinite(one.values)] for one in series]))}
+
+
+def _longest_gap_s(times_s: NDArray[np.float64], stretch: tuple[float, float]) -> float:
+    inside = times_s[(times_s >= stretch[0]) & (times_s <= stretch[1])]
+    return float(np.diff(np.concatenate(([stretch[0]], inside, [stretch[1]]))).max())
 
 
 def clocks_agree(evidence: RunEvidence) -> Finding:
