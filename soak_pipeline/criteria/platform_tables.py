@@ -68,6 +68,7 @@ def reconcile_document(evidence: RunEvidence) -> ReconcileDocument:
         verdict=judge_usage(evidence).verdict,
         converged_s=drain.seconds if drain is not None and drain.drained else None,
         drain=drain,
+        readings=() if platform is None else platform.readings,
         dead_letters=None if platform is None else platform.dead_letters,
         tenants=tuple(tenants),
     )

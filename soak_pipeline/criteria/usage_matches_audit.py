@@ -97,6 +97,8 @@ def _tenant_finding(evidence: RunEvidence, name: str, entry: ReconcileEvidence |
 
 
 def _drain_finding(evidence: RunEvidence, drain: Drain) -> Finding:
+    """A drain that was watched is judged by its end; of one that was over at the first look, only an end within the
+    limit, or a look beyond it at which it was not over, says anything."""
     limit_s = evidence.thresholds.drain_s_max
     left = listed(f"{count(number)} in {queue}" for queue, number in drain.left.items() if number)
     if drain.drained is None:
@@ -106,9 +108,15 @@ def _drain_finding(evidence: RunEvidence, drain: Drain) -> Finding:
         why = (
             f"pipelines were not empty {seconds(drain.seconds)} after the load, limit {seconds(limit_s)}; left: {left}"
         )
-    elif drain.seconds > limit_s:
+    elif drain.seconds > limit_s and _was_seen_full(evidence, drain, limit_s):
         verdict = Verdict.FAIL
-        why = f"pipelines took {seconds(drain.seconds)} to empty after the load, limit {seconds(limit_s)}"
+        why = f"pipelines took {_duration(evidence, drain)} to empty after the load, limit {seconds(limit_s)}"
+    elif drain.seconds > limit_s:
+        verdict = Verdict.INCONCLUSIVE
+        why = (
+            f"pipelines were first looked at {seconds(drain.seconds)} after the load, and were empty; whether they "
+            f"were so within {seconds(limit_s)} was not seen"
+        )
     else:
         verdict = Verdict.PASS
         why = f"pipelines were empty {seconds(drain.seconds)} after the load, limit {seconds(limit_s)}"
@@ -121,6 +129,26 @@ def _drain_finding(evidence: RunEvidence, drain: Drain) -> Finding:
         why=why,
         figures={f"left_{queue}": number for queue, number in drain.left.items()},
     )
+
+
+def _was_seen_full(evidence: RunEvidence, drain: Drain, limit_s: float) -> bool:
+    """Whether the pipelines were seen not to be empty beyond the limit, in this reading or in an earlier one."""
+    was_watched = drain.first_look_s is None or drain.seconds > drain.first_look_s
+    return was_watched or (_last_seen_full_s(evidence) or 0.0) >= limit_s
+
+
+def _last_seen_full_s(evidence: RunEvidence) -> float | None:
+    platform = evidence.platform_evidence
+    full = [reading.at_s for reading in platform.readings if reading.drained is False] if platform else []
+    return max(full, default=None)
+
+
+def _duration(evidence: RunEvidence, drain: Drain) -> str:
+    """How long the drain took; where it ended between two readings, both."""
+    full_s = _last_seen_full_s(evidence)
+    if full_s is None or full_s >= drain.seconds:
+        return seconds(drain.seconds)
+    return f"between {seconds(full_s)} and {seconds(drain.seconds)}"
 
 
 def _dead_letter_finding(platform: PlatformEvidence) -> Finding:

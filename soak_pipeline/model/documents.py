@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from soak_pipeline.model.stage_outputs import Drain, HistogramSource, IndependentChain, PlatformChain
+from soak_pipeline.model.stage_outputs import Drain, HistogramSource, IndependentChain, PlatformChain, PlatformReading
 from soak_pipeline.model.verdict import Verdict
 
 
@@ -299,6 +299,7 @@ class ReconcileDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         converged_s: from the end of the load until the pipelines were empty (seconds); None when they never were.
         drain: how they drained.
+        readings: every reading of the platform, oldest first: whether and when it converged.
         dead_letters: entries by queue; None when they could not be read.
     """
 
@@ -306,5 +307,6 @@ class ReconcileDocument(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     converged_s: float | None
     drain: Drain | None
+    readings: tuple[PlatformReading, ...] = ()
     dead_letters: dict[str, int] | None
     tenants: tuple[TenantReconciliation, ...]

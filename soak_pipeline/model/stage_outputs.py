@@ -373,12 +373,31 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
         drained: whether everything was empty before the timeout; None when it cannot be observed.
         seconds: from the end of the load until then, or until giving up.
         left: what was still there, by queue.
+        first_look_s: from the end of the load until the queues were first looked at; None when that is not known. Queues
+            that were empty at the first look may have emptied at any time before it.
     """
 
     drained: bool | None
     seconds: float
     left: dict[str, int]
+    first_look_s: float | None = None
     reason: str = ""
+
+
+class PlatformReading(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading of the platform, in short: a run may be read again, to see whether it converges.
+
+    Attributes:
+        at_s: from the end of the load until then (seconds).
+        drained: whether the pipelines were empty; None when that could not be seen.
+        gaps: audit rows without usage and usage rows without audit row, of all tenants; None when not counted.
+        outbox_pending: rows left in `pending_usage_events`, of all tenants; None when not counted.
+    """
+
+    at_s: float
+    drained: bool | None
+    gaps: int | None
+    outbox_pending: int | None
 
 
 class PlatformEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -391,6 +410,7 @@ class PlatformEvidence(msgspec.Struct, frozen=True, kw_only=True):
         graph: of the fan-out's tenant.
         clock_skew_s: the platform's clock minus ours (seconds); None when it shows none.
         dead_letters: entries by list; None when they cannot be read.
+        readings: every reading of this run so far, oldest first; the last one is this.
         collected_at: UTC, ISO 8601.
     """
 
@@ -403,6 +423,7 @@ class PlatformEvidence(msgspec.Struct, frozen=True, kw_only=True):
     server_latency: tuple[ServerLatency, ...]
     clock_skew_s: float | None
     dead_letters: dict[str, int] | None
+    readings: tuple[PlatformReading, ...] = ()
     collected_at: str
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from soak_pipeline.evidence.acknowledged import acknowledged_keys, fanout_calls
 from soak_pipeline.evidence.requests import RequestTable, read_requests
+from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.evidence.telemetry import read_telemetry
+from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.stage_outputs import (
     ChainEvidence,
+    Drain,
     GraphEvidence,
     PlatformEvidence,
+    PlatformReading,
     ProvisionedRun,
     ReconcileEvidence,
     RootEvidence,
@@ -35,10 +41,12 @@ from soak_pipeline.target.timelines import read_timelines
 def collect(context: StageContext, provisioned: ProvisionedRun, teardown: TeardownReceipt) -> PlatformEvidence:
     """Waits, bounded, for the drain; then reads chain, reconciliation, timelines, roots and graph per tenant.
 
-    Reads with operator credentials: the tenants' own are blocked by now. May be repeated at any time after the load.
+    Reads with operator credentials: the tenants' own are blocked by now. May be repeated at any time after the load:
+    what an earlier reading saw of the drain is kept, and each reading is noted, so that the time to converge is known.
     """
     plan, resolved = context.plan, context.target()
     context.log("waiting for the platform's pipelines to drain")
+    earlier = _earlier_reading(context.folder)
     drain = wait_for_drain(
         resolved,
         plan,
@@ -52,7 +60,7 @@ def collect(context: StageContext, provisioned: ProvisionedRun, teardown: Teardo
         chains, reconciliation, roots = _read_audit(context, resolved, gateway, requests)
         skew_s = clock_skew_s(resolved, gateway)
     return PlatformEvidence(
-        drain=drain,
+        drain=earlier.drain if earlier is not None and earlier.drain.drained and drain.drained else drain,
         chains=chains,
         reconciliation=reconciliation,
         timelines=tuple(read_timelines(resolved, tenant) for tenant in plan.tenants),
@@ -61,8 +69,38 @@ def collect(context: StageContext, provisioned: ProvisionedRun, teardown: Teardo
         server_latency=server_latencies(context.folder, plan, read_telemetry(context.folder.path)),
         clock_skew_s=skew_s,
         dead_letters=read_dead_letters(resolved),
+        readings=(*(() if earlier is None else earlier.readings), reading_of(drain, reconciliation)),
         collected_at=utc_now(),
     )
+
+
+def reading_of(drain: Drain, reconciliation: Sequence[ReconcileEvidence]) -> PlatformReading:
+    """What a reading found, in short; a count that one tenant lacks is unknown."""
+    gaps = [
+        None
+        if entry.audit_without_usage is None or entry.usage_without_audit is None
+        else entry.audit_without_usage + entry.usage_without_audit
+        for entry in reconciliation
+    ]
+    return PlatformReading(
+        at_s=drain.seconds,
+        drained=drain.drained,
+        gaps=_sum(gaps),
+        outbox_pending=_sum([entry.outbox_pending for entry in reconciliation]),
+    )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if counts and len(known) == len(counts) else None
+
+
+def _earlier_reading(folder: RunFolder) -> PlatformEvidence | None:
+    """What the reading before this one left; None at the first."""
+    try:
+        return folder.read_output("platform_evidence", PlatformEvidence)
+    except EvidenceUnreadable:
+        return None
 
 
 def _read_audit(

@@ -52,16 +52,21 @@ def wait_for_drain(
     """
     tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
     deadline = time.monotonic() + timeout_s
+    looks = 0
+    first_look_s = max(0.0, time.time() - load_stopped_unix_s)
     while True:
         backlog = read_backlog(resolved, tenant_ids)
+        looks += 1
         on_poll(backlog)
         if backlog.is_empty is not False or time.monotonic() >= deadline:
             break
         time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
     return Drain(
         drained=backlog.is_empty,
-        seconds=max(0.0, time.time() - load_stopped_unix_s),
+        # Empty at the first look: there is no later moment to name.
+        seconds=first_look_s if looks == 1 and backlog.is_empty else max(0.0, time.time() - load_stopped_unix_s),
         left=backlog.left,
+        first_look_s=first_look_s,
         reason=backlog.reason,
     )
 

@@ -120,16 +120,26 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
             "usage_lost",
             f"The outbox was not drained when audit and usage were compared, or events were dropped on the way "
             f"({count(gaps)} audit rows without usage, {count(phantom)} usage rows without audit, {took} after the "
-            "load).",
+            f"load{_readings_so_far(evidence)}).",
             "Materialise platform_evidence again: if the gap closes, the worker is slow and the time to converge says "
             "by how much; if it stays, usage events are lost, and audit row and outbox row are not written in one "
             "transaction.",
         )
+    drained = next((finding.why for finding in findings if finding.subject == "pipelines"), f"it took {took}")
     return Diagnosis(
         "usage_drain_slow",
-        f"The usage worker drains too slowly: the pipelines were empty only {took} after the load.",
+        f"The usage worker drains too slowly: {drained}.",
         "Raise the usage worker's batch size or number, or allow more time with drain_s_max.",
     )
+
+
+def _readings_so_far(evidence: RunEvidence) -> str:
+    """The gaps of each reading where there was more than one, such as `; 12 gaps at 45 s and 12 at 900 s`."""
+    readings = () if evidence.platform_evidence is None else evidence.platform_evidence.readings
+    counted = [(reading.gaps, reading.at_s) for reading in readings if reading.gaps is not None]
+    if len(counted) < 2:
+        return ""
+    return f"; gaps by reading: {listed(f'{count(gaps)} at {seconds(at_s)}' for gaps, at_s in counted)}"
 
 
 def timelines(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:

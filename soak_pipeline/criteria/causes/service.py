@@ -9,7 +9,7 @@ import numpy as np
 
 from soak_pipeline.criteria.causes.figures import Diagnosis, total
 from soak_pipeline.criteria.latency_samples import latency_groups
-from soak_pipeline.criteria.wording import count, listed, ms
+from soak_pipeline.criteria.wording import count, listed, ms, quantity
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import Kind, Phase
@@ -90,11 +90,30 @@ def unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         )
     return Diagnosis(
         "sharing_unfair",
-        f"Tenant {NOISY_TENANT} takes more than its share: gateway slots or database connections are handed out first "
-        f"come, first served, or tenant {NOISY_TENANT}'s rate limit is above what the platform can isolate.",
+        f"Tenant {NOISY_TENANT} takes more than its share{_burst_in_figures(evidence, findings)}: gateway slots or "
+        f"database connections are handed out first come, first served, or tenant {NOISY_TENANT}'s rate limit is above "
+        "what the platform can isolate.",
         f"Limit the gateway's concurrency per tenant (fair sharing), or lower tenant {NOISY_TENANT}'s rpm_limit; then "
         "run again.",
     )
+
+
+def _burst_in_figures(evidence: RunEvidence, findings: Sequence[Finding]) -> str:
+    """What the noisy tenant was let do and what the worst quiet one suffered, in brackets."""
+    worst = max(
+        (finding for finding in findings if finding.figures.get("latency_ms_p99_burst") is not None),
+        key=lambda finding: finding.observed or 0.0,
+        default=None,
+    )
+    fairness = evidence.plan.profile.fairness
+    limit = (
+        f"tenant {NOISY_TENANT} pressed with {fairness.noisy_users_burst / fairness.noisy_pace_s:,.0f} requests/s, its "
+        f"limit is {count(evidence.plan.tenant(NOISY_TENANT).rpm_limit)} a minute"
+    )
+    if worst is None:
+        return f" ({limit})"
+    before, during = (float(worst.figures[f"latency_ms_p99_{phase}"] or 0.0) for phase in ("baseline", "burst"))
+    return f" ({worst.subject}'s p99 went from {ms(before)} to {ms(during)}; {limit})"
 
 
 def leaks(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
@@ -120,9 +139,14 @@ def leaks(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     queues = "Its consumer is slower than the load: compare arrival and service rate, and give it more workers."
     return Diagnosis(
         f"{series}_grows",
-        f"{owner} keeps what it should give back: {series} grows all along the soak.",
+        f"{owner} keeps what it should give back: {series} grows{_rate(growing)} all along the soak.",
         fixes.get(series, queues),
     )
+
+
+def _rate(growing: Finding) -> str:
+    slope = growing.figures.get("slope_per_hour")
+    return f" by {quantity(float(slope), growing.unit)} per hour" if isinstance(slope, int | float) else ""
 
 
 def wrong_decisions(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
