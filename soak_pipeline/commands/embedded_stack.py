@@ -82,6 +82,7 @@ def embedded_stack(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
         # What broke is the news; a stack that does not stop either is replaced as a leftover by the next run.
         with suppress(HarnessFailed):
             _quietly("down", environment)
+            owner_file.unlink(missing_ok=True)
         raise
     _quietly("down", environment)
     owner_file.unlink(missing_ok=True)

@@ -55,11 +55,14 @@ def test_ones_own_stack_is_started_fresh_and_stopped(
     assert not (tmp_path / "stack_owner.json").exists()
 
 
-def test_it_is_stopped_also_when_the_run_breaks(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+def test_it_is_stopped_also_when_the_run_breaks(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], tmp_path: Path
+) -> None:
     platform = _use(monkeypatch, running=False)
     with pytest.raises(ZeroDivisionError), module.embedded_stack(environment):
         raise ZeroDivisionError
     assert platform.actions[-1] == "down"
+    assert not list(tmp_path.glob("*.json")), "the mark would make the next stack here a leftover"
 
 
 def test_an_operators_stack_is_used_and_left_alone(
@@ -95,6 +98,23 @@ def test_another_process_under_the_owners_pid_is_not_the_owner(
     with module.embedded_stack(environment):
         pass
     assert platform.actions[0] == "down"
+
+
+def test_a_guardian_removes_the_stack_of_a_dead_run_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], tmp_path: Path
+) -> None:
+    platform = _use(monkeypatch, running=True)
+    assert not module.remove_leftover_stack(environment), "a stack without a mark is the operator's"
+    with module.embedded_stack(environment):
+        assert module.command_to_remove_own_stack(environment) == ()
+    _owner(tmp_path, os.getpid(), psutil.Process().create_time())
+    assert module.command_to_remove_own_stack(environment)
+    assert not module.remove_leftover_stack(environment), "its owner lives"
+    assert platform.actions == []
+    _owner(tmp_path, os.getpid(), 0.0)
+    assert module.remove_leftover_stack(environment)
+    assert platform.actions == ["down"]
+    assert not module.remove_leftover_stack(environment)
 
 
 def test_a_stack_that_does_not_start_is_told_with_its_reason(environment: dict[str, str], tmp_path: Path) -> None:
