@@ -45,6 +45,9 @@ SEAL_REQUESTS: Final = "acp:seal_requests"
 DLQ_MAX_LENGTH: Final = 10_000
 """Entries kept in a dead letter stream or list; the oldest go first."""
 
+MANAGEMENT_TOOL: Final = "management_api"
+"""Stands as the tool in the audit row of a call that executes none."""
+
 NIL_UUID: Final = "00000000-0000-0000-0000-000000000000"
 """Stands for "no agent" in columns that must not be null."""
 

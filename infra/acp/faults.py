@@ -171,7 +171,10 @@ FAULTS: Mapping[str, Fault] = _by_name(
     Fault("rpm_zero_ignored", "rpm_limit 0 blocks nobody", _GATEWAY, {"tenant": ""}),
     Fault("metrics_gone", "/metrics of the gateway answers 503", _GATEWAY),
     Fault(
-        "clock_off", "the gateway's clock is wrong: in rows, tokens and the Date header", _GATEWAY, {"offset_s": 300.0}
+        "clock_off",
+        "the clock of gateway and sealer is wrong: in rows, tokens, the Date header and the time of the last seal",
+        ("gateway", "sealer"),
+        {"offset_s": 300.0},
     ),
     Fault(
         "gateway_killed",

@@ -130,7 +130,7 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         name="dead_letter",
-        what="one call in a thousand cannot be billed and ends as a dead letter",
+        what="one call in five hundred cannot be billed and ends as a dead letter",
         turns=(_fails(USAGE, "events_given_up"),),
         faults=(_fault("dead_letter"),),
     ),
@@ -163,7 +163,7 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         name="root_stale",
-        what="the newest five rows of a tenant are not in its root",
+        what="one tenant's root is not renewed any more once it has 200 leaves",
         turns=(_fails(ROOTS, "root_stale"),),
         faults=(_fault("root_stale"),),
     ),
@@ -218,7 +218,7 @@ CATALOGUE: tuple[Row, ...] = (
         per_requests=400,
     ),
     _leak("redis_keys_without_ttl", "every request leaves a key that never expires", "redis_keys_grows"),
-    _leak("growing_queue", "every request adds to a stream that nobody reads", "stream_length_grows"),
+    _leak("growing_queue", "handled timeline events stay in their stream", "stream_length_grows"),
     _leak("retries_accumulating", "more and more requests need a second attempt", "retries_per_request_grows"),
     # Decisions and answers
     Row(
@@ -274,7 +274,7 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     Row(
         name="duplicate_graph_node",
-        what="one agent in fifty has two nodes in the identity graph",
+        what="one call in fifty names its agent in another spelling, which makes it a second node",
         turns=(_fails(FANOUT, "graph_collides"),),
         faults=(_fault("duplicate_graph_node"),),
     ),

@@ -14,12 +14,12 @@ import redis
 
 from infra.acp import chain, events, faults
 from infra.acp.signing import errors_of
-from infra.acp.workers import meddling
+from infra.acp.workers import meddling, usage
 from infra.acp.workers.audit import AuditWriter
 from infra.acp.workers.flight import Backfill, FlightWriter
 from infra.acp.workers.graph import GraphWriter
 from infra.acp.workers.runtime import Database
-from infra.acp.workers.usage import UsageWorker
+from infra.acp.workers.sealer import LAST_SUCCESS
 from soak_pipeline_tests.infra.platform_events import (
     NOON,
     NOT_STOPPED,
@@ -64,9 +64,9 @@ def audit_writer(servers: Servers, client: redis.Redis) -> AuditWriter:
     return AuditWriter(client, Database(servers.dsn("acp_audit"), "test"))
 
 
-def usage_worker(servers: Servers, client: redis.Redis) -> UsageWorker:
-    audit, usage = Database(servers.dsn("acp_audit"), "test"), Database(servers.dsn("acp_usage"), "test")
-    return UsageWorker(client, audit, usage, 0.0, 5)
+def usage_worker(servers: Servers, client: redis.Redis) -> usage.UsageWorker:
+    outbox, records = Database(servers.dsn("acp_audit"), "test"), Database(servers.dsn("acp_usage"), "test")
+    return usage.UsageWorker(client, outbox, records, 0.0, 5)
 
 
 def of_both(count: int) -> list[events.AuditEvent]:
@@ -212,10 +212,12 @@ def test_a_call_billed_twice_has_two_records_of_the_same_request(servers: Server
 
 
 def test_a_slow_worker_takes_time_for_each_row() -> None:
-    assert UsageWorker.slowness_s(100) == 0.0
+    assert (usage.slowness_s(100), usage.batch_size()) == (0.0, 1_000)
     faults.set_faults({"usage_worker_slow": {"delay_ms": 40.0}})
-    assert UsageWorker.slowness_s(100) == pytest.approx(4.0)
-    assert UsageWorker.slowness_s(0) == 0.0
+    assert usage.slowness_s(100) == pytest.approx(4.0)
+    assert usage.batch_size() == 25
+    faults.set_faults({"usage_worker_slow": {"delay_ms": 60_000.0}})
+    assert (usage.slowness_s(0), usage.batch_size()) == (0.0, 1)
 
 
 def test_a_slow_worker_stops_at_once_when_asked(servers: Servers, client: redis.Redis) -> None:
@@ -341,6 +343,13 @@ def test_a_growing_stream_keeps_what_is_handled_and_has_nothing_pending(servers:
     assert client.xlen(events.FLIGHT_STREAM) == 2
     assert client.xpending(events.FLIGHT_STREAM, events.FLIGHT_GROUP)["pending"] == 0
     assert query(servers, "acp_flight_recorder", "SELECT status FROM execution_timelines") == [("ok",)]
+
+
+def test_a_wrong_clock_of_the_sealer_shows_in_its_last_success(servers: Servers) -> None:
+    for offset_s in (3_000.0, -3_000.0):
+        faults.set_faults({"clock_off": {"offset_s": offset_s}})
+        sealer_on(servers).seal_all()
+        assert LAST_SUCCESS._value.get() - time.time() == pytest.approx(offset_s, abs=1_000)
 
 
 def test_an_agent_spelled_in_two_ways_has_two_nodes_and_each_call_one_edge(servers: Servers) -> None:

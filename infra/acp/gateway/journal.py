@@ -14,8 +14,6 @@ from infra.acp import clock, events
 from infra.acp.gateway.http import Request
 from infra.acp.gateway.redis_link import Command, RedisLink
 
-MANAGEMENT_TOOL = "management_api"
-
 
 class Journal:
     """Appends events to the streams."""
@@ -71,7 +69,7 @@ def management_event(request: Request, status: int) -> Command:
         request,
         action="execute_tool",
         decision="allow" if status < 400 else "error",
-        tool=MANAGEMENT_TOOL,
+        tool=events.MANAGEMENT_TOOL,
         metadata={"method": request.method, "path": request.path[:200], "status": status},
     )
 

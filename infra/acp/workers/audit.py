@@ -228,7 +228,7 @@ class AuditWriter:
                                 chain.canonical_timestamp(row.timestamp),
                             )
                         )
-        delete_one_of(connection, [(row.event.tenant_id, row.event.request_id) for row in rows])
+        delete_one_of(connection, [row.event for row in rows])
         totals = Tally(row.event.tenant_id for row in rows)
         billable_totals = Tally(row.event.tenant_id for row in billable)
         # In one order for all writers, so that they wait for each other's counters instead of blocking one another.

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from infra.acp import faults
+from infra.acp.events import MANAGEMENT_TOOL, AuditEvent
 from infra.acp.workers.runtime import Database
 
 _PAST_THE_TRIGGERS: Final = "SET LOCAL session_replication_role = replica"
@@ -45,14 +46,15 @@ def tamper_if_due(database: Database) -> None:
         connection.execute(_EDIT, [not fault.tenant, list(fault.tenant_ids)])
 
 
-def delete_one_of(connection: Any, written: Sequence[tuple[str, str]]) -> None:
+def delete_one_of(connection: Any, written: Sequence[AuditEvent]) -> None:
     """Delete a row and its outbox row in the transaction that wrote them.
 
-    So neither a root nor a bill tells of it, only the row that follows it. A row without one would leave no trace.
+    So neither a root nor a bill tells of it, only the row that follows it and the caller, who was answered that the
+    call was executed. The last row of a chain is spared: nothing would follow it.
 
     Args:
         connection: within the transaction.
-        written: tenant and request id of each new row, in the order of the chains.
+        written: the event of each new row, in the order of the chains.
     Raises:
         psycopg.Error: among others, that this role may not pass the triggers.
     """
@@ -60,11 +62,15 @@ def delete_one_of(connection: Any, written: Sequence[tuple[str, str]]) -> None:
     if fault is None:
         return
     followed = [
-        request_id
-        for (tenant_id, request_id), (next_tenant_id, _) in pairwise(written)
-        if tenant_id == next_tenant_id and fault.concerns(tenant_id)
+        event.request_id
+        for event, next_event in pairwise(written)
+        if event.tenant_id == next_event.tenant_id and fault.concerns(event.tenant_id) and _is_executed(event)
     ]
     if followed and fault.is_due():
         connection.execute(_PAST_THE_TRIGGERS)
         connection.execute(_DELETE_ROW, [followed[0]])
         connection.execute(_DELETE_OUTBOX_ROW, [followed[0]])
+
+
+def _is_executed(event: AuditEvent) -> bool:
+    return event.is_billable and event.decision == "allow" and event.tool != MANAGEMENT_TOOL

@@ -21,7 +21,7 @@ import redis
 from prometheus_client import Counter, Gauge, Histogram
 from psycopg.types.json import Jsonb
 
-from infra.acp import faults
+from infra.acp import clock, faults
 from infra.acp.chain import canonical_timestamp
 from infra.acp.events import SEAL_REQUESTS
 from infra.acp.merkle import MerkleTree
@@ -150,7 +150,7 @@ class Sealer:
             for vanished in self._states.keys() - heads.keys():
                 del self._states[vanished]
             written = sum(self._seal(tenant_id, heads[tenant_id]) for tenant_id in heads if self._has_turn(tenant_id))
-        LAST_SUCCESS.set(time.time())
+        LAST_SUCCESS.set(clock.now_s())
         return written
 
     def _has_turn(self, tenant_id: str) -> bool:

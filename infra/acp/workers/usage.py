@@ -128,6 +128,18 @@ class OutboxRow(NamedTuple):
     age_s: float
 
 
+def slowness_s(drained: int) -> float:
+    """Seconds that so many rows take longer than they should."""
+    fault = faults.active("usage_worker_slow")
+    return drained * fault["delay_ms"] / 1000 if fault else 0.0
+
+
+def batch_size() -> int:
+    """Most rows of one batch: a slow worker takes what it can do in a second, so that the backlog falls steadily."""
+    one_row_s = slowness_s(1)
+    return max(1, round(1 / one_row_s)) if one_row_s else BATCH
+
+
 def _without_dropped(rows: list[OutboxRow]) -> list[OutboxRow]:
     fault = faults.active("usage_dropped")
     if fault is None:
@@ -150,8 +162,7 @@ class UsageWorker:
 
         def step() -> None:
             drained = self.drain()
-            stop.wait(self.slowness_s(drained))
-            stop.wait(BUSY_POLL_INTERVAL_S if drained == BATCH else POLL_INTERVAL_S)
+            stop.wait(slowness_s(drained) or (BUSY_POLL_INTERVAL_S if drained == BATCH else POLL_INTERVAL_S))
 
         repeat("usage", step, stop)
 
@@ -163,7 +174,7 @@ class UsageWorker:
         rows: list[OutboxRow] = []
         try:
             with self._audit.connection().transaction():
-                rows = self._take(_TAKE_DUE, [self._grace_s, BATCH])
+                rows = self._take(_TAKE_DUE, [self._grace_s, batch_size()])
                 if rows:
                     self._record(rows)
         except (psycopg.DataError, psycopg.IntegrityError):
@@ -176,12 +187,6 @@ class UsageWorker:
         else:
             self._observe(rows)
         return len(rows)
-
-    @staticmethod
-    def slowness_s(drained: int) -> float:
-        """Seconds that so many rows take longer than they should."""
-        fault = faults.active("usage_worker_slow")
-        return drained * fault["delay_ms"] / 1000 if fault else 0.0
 
     def _refuse_some(self) -> None:
         fault = faults.active("dead_letter")
