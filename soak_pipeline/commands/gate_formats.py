@@ -16,7 +16,7 @@ _MARKS = {
     GateVerdict.PASS: "✅",
     GateVerdict.PASS_WITH_WAIVER: "☑️",
     GateVerdict.FAIL: "❌",
-    GateVerdict.INCONCLUSIVE: "❓",
+    GateVerdict.INCONCLUSIVE: "⚠️",
 }
 
 

@@ -6,16 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from soak_pipeline.criteria.sources import LATENCY_FILE
-from soak_pipeline.defs.metadata.values import Metadata, optional_text, plotted, table, text
-from soak_pipeline.evidence.run_folder import RunFolder, read_json
-from soak_pipeline.model.documents import LatencyDocument
-from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.defs.metadata.overview import fairness_metadata, latency_metadata, resources_metadata
+from soak_pipeline.defs.metadata.values import Metadata, marked, optional_text, plotted, table, text
+from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import FinalVerdict
-from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement
 from soak_pipeline.report.quantities import number, quantity
 from soak_pipeline.report.table import verdict_word
+from soak_pipeline.report.verdict_document import next_step_of
 
 _LINKED_FILES = ("report.html", "verdict.json", "summary.md", "junit.xml")
 
@@ -24,7 +22,7 @@ def judgement_metadata(judgement: Judgement) -> Metadata:
     """The verdict table."""
     changed = judgement.thresholds_changed
     return {
-        "verdict": text(judgement.verdict),
+        "verdict": text(marked(judgement.verdict)),
         "criteria": _criteria_table(judgement.criteria),
         **({"thresholds_changed": table(("threshold", "limit"), sorted(changed.items()))} if changed else {}),
     }
@@ -46,13 +44,17 @@ def criterion_metadata(result: CriterionResult) -> Metadata:
 
 
 def report_metadata(final: FinalVerdict, judgement: Judgement, folder: RunFolder) -> Metadata:
-    """The verdict in one sentence, the tables, and where the files are."""
+    """The verdict in one sentence, what to do next, the tables, and where the files are."""
+    results = {result.name: result for result in judgement.criteria}
     return {
-        "verdict": text(final.verdict),
+        "verdict": text(marked(final.verdict)),
         "why": text(final.why),
+        "next_step": text(next_step_of(judgement)),
         "release": text(final.release or "not given"),
         "criteria": _criteria_table(judgement.criteria),
-        **_latency(folder),
+        **latency_metadata(folder),
+        **fairness_metadata(folder),
+        **resources_metadata(folder, results.get("nothing_leaks")),
         "run_folder": dg.MetadataValue.path(folder.path),
         "files": table(("file",), [(name,) for name in final.files]),
         **{name: dg.MetadataValue.path(folder.path / name) for name in _LINKED_FILES if name in final.files},
@@ -65,7 +67,7 @@ def _criteria_table(criteria: Iterable[CriterionResult]) -> dg.MetadataValue:
         [
             (
                 result.name,
-                verdict_word(result),
+                marked(verdict_word(result)),
                 quantity(result.observed, result.unit),
                 quantity(result.limit, result.unit),
                 result.why,
@@ -82,7 +84,7 @@ def _findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
         [
             (
                 finding.subject,
-                finding.verdict,
+                marked(finding.verdict),
                 quantity(finding.observed, finding.unit),
                 quantity(finding.limit, finding.unit),
                 *(_figure(finding.figures.get(name)) for name in names),
@@ -90,35 +92,6 @@ def _findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
             for finding in findings
         ],
     )
-
-
-def _latency(folder: RunFolder) -> Metadata:
-    """p95 and p99 of the soak's judged calls per tenant: a table of both clocks, and figures to plot."""
-    try:
-        document = read_json(folder.path / LATENCY_FILE, LatencyDocument)
-    except EvidenceUnreadable as error:
-        return {"latency": text(f"not measured: {error}")}
-    rows = [row for row in document.rows if row.phase == Phase.SOAK and row.kind == document.judged_kind]
-    metadata: Metadata = {
-        "latency": table(
-            ("tenant", "requests", "p95", "p99", "service p95", "service p99"),
-            [
-                (
-                    row.tenant,
-                    number(row.requests),
-                    quantity(row.latency_ms.p95.value, "ms"),
-                    quantity(row.latency_ms.p99.value, "ms"),
-                    quantity(row.service_ms.p95.value, "ms"),
-                    quantity(row.service_ms.p99.value, "ms"),
-                )
-                for row in rows
-            ],
-        )
-    }
-    for row in rows:
-        metadata |= plotted(f"latency_ms_p95_{row.tenant}", row.latency_ms.p95.value)
-        metadata |= plotted(f"latency_ms_p99_{row.tenant}", row.latency_ms.p99.value)
-    return metadata
 
 
 def _figure(value: float | int | str | None) -> str:
