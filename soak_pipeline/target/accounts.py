@@ -5,6 +5,7 @@ Owns the paths and bodies of provisioning. Never decides how many of anything th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 
@@ -16,6 +17,8 @@ ALLOW = "ALLOW"
 MAX_INT32 = 2**31 - 1
 _AGENTS_PER_PAGE = 100
 _MOST_PAGES = 1_000
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+"""What the platform calls an id goes into paths and headers of ours: nothing else may pass."""
 
 
 def put_tenant(gateway: Gateway, tenant_id: str, name: str, *, rpm_limit: int) -> None:
@@ -155,7 +158,7 @@ def permissions(gateway: Gateway, tenant_id: str, agent_id: str) -> dict[str, tu
     return {
         str(rule["tool_name"]): (str(rule["id"]), str(rule["action"]))
         for rule in _list_of(answer)
-        if {"tool_name", "id", "action"} <= rule.keys()
+        if {"tool_name", "action"} <= rule.keys() and _is_id(rule.get("id"))
     }
 
 
@@ -197,7 +200,7 @@ def kill_switch_is_engaged(gateway: Gateway, tenant_id: str) -> bool:
 
 def _named_ids(answer: Answer) -> Iterator[tuple[str, str]]:
     for item in _list_of(answer):
-        if "name" in item and "id" in item:
+        if "name" in item and _is_id(item.get("id")):
             yield str(item["name"]), str(item["id"])
 
 
@@ -210,6 +213,10 @@ def _list_of(answer: Answer) -> list[dict[str, object]]:
 
 def _id_of(answer: Answer, call: str) -> str:
     data = answer.data()
-    if not isinstance(data, dict) or not isinstance(data.get("id"), str):
+    if not isinstance(data, dict) or not _is_id(data.get("id")):
         raise GatewayRefused(f"{call} answered {answer.status} without an id", answer.status)
     return str(data["id"])
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int) and _ID.fullmatch(str(value)) is not None

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,14 +19,16 @@ import msgspec
 
 from soak_pipeline.model.errors import TargetFailed
 from soak_pipeline.target.config import ResolvedTarget
+from soak_pipeline.target.transport import DEADLINE_TIMEOUTS, ExchangeTransport, no_cookies
 
 USER_AGENT = "soak-pipeline"
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 TIMEOUT_S = 10.0
 _RENEW_BEFORE_EXPIRY_S = 60.0
-_ANSWER_DEADLINE_S = 60.0
 _TOKEN_COOKIE = "acp_token"
+_TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
 _TOKEN = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
 
 
 class GatewayRefused(TargetFailed):
@@ -65,7 +66,7 @@ class Answer(msgspec.Struct, frozen=True):
         """
         try:
             return msgspec.json.decode(self.body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise GatewayUnreachable(
                 f"the gateway answered {self.status} with {len(self.body)} bytes that are not JSON"
             ) from None
@@ -79,7 +80,7 @@ class Answer(msgspec.Struct, frozen=True):
         """What the answer says is wrong, shortened; empty when it says nothing."""
         try:
             body = msgspec.json.decode(self.body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return ""
         if not isinstance(body, dict):
             return ""
@@ -93,7 +94,8 @@ class Gateway:
 
     Args:
         resolved: the target.
-        timeout_s: longest wait for a connection, for each read, and for each write (seconds).
+        timeout_s: longest wait for a connection, for each read, and for each write; a whole exchange takes at most
+            `DEADLINE_TIMEOUTS` times that (seconds).
         connections: connections kept open, and so the most calls that are under way at once.
         transport: for tests.
     """
@@ -110,15 +112,14 @@ class Gateway:
         self._client = httpx.Client(
             base_url=resolved.gateway_url,
             timeout=timeout_s,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             # The environment must not redirect what we send: no proxy, no .netrc.
             trust_env=False,
             follow_redirects=False,
             # A compressed answer could grow without limit when it is unpacked.
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             # A kept cookie would sign in calls that are meant to carry another token, or none.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            transport=transport,
+            cookies=no_cookies(),
+            transport=transport or ExchangeTransport(connections=connections, deadline_s=DEADLINE_TIMEOUTS * timeout_s),
         )
         self._token = ""
         self._token_expires_at = 0.0
@@ -245,10 +246,10 @@ class Gateway:
         return GatewayRefused(f"{method} {path} answered {answer.status}{detail}, expected {wanted}", answer.status)
 
     def _scrubbed(self, text: str) -> str:
-        """The platform's words without anything secret that it may have repeated."""
+        """The platform's words without secrets that it may have repeated, nor anything that a terminal acts upon."""
         for secret in filter(None, self.resolved.secrets()):
             text = text.replace(secret, "***")
-        return _TOKEN.sub("***", text)
+        return _UNPRINTABLE.sub(" ", _TOKEN.sub("***", text))
 
 
 def _bounded_body(response: httpx.Response) -> bytes:
@@ -256,13 +257,10 @@ def _bounded_body(response: httpx.Response) -> bytes:
         raise httpx.DecodingError("compressed although not asked to be", request=response.request)
     parts = []
     size = 0
-    deadline = time.monotonic() + _ANSWER_DEADLINE_S
     for part in response.iter_raw():
         size += len(part)
         if size > MAX_ANSWER_BYTES:
             raise httpx.DecodingError("answer is too large", request=response.request)
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("answer never ends", request=response.request)
         parts.append(part)
     return b"".join(parts)
 
@@ -282,7 +280,8 @@ def _token_of(answer: Answer) -> tuple[str, float]:
             expires_in_s = float(given)
     if token.count(".") != 2:
         token = _cookie(answer.headers.get("set-cookie", ""), _TOKEN_COOKIE)
-    return token, expires_in_s
+    # Whatever the platform sends goes into a header of ours: nothing but a token may pass.
+    return token if _TOKEN_FORM.fullmatch(token) else "", expires_in_s
 
 
 def _cookie(header: str, name: str) -> str:

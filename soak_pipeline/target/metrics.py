@@ -7,6 +7,7 @@ fiftieth of the general parser of `prometheus_client`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,18 +16,20 @@ from typing import NamedTuple
 import httpx
 
 from soak_pipeline.target.databases import Unreadable
+from soak_pipeline.target.transport import DEADLINE_TIMEOUTS, ExchangeTransport, no_cookies
 
 LATENCY_METRIC = "acp_gateway_request_latency_seconds"
 """The gateway's histogram by tenant, method and path."""
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
+MAX_LINE_CHARS = 16 * 1024
 RANGE_TIMEOUT_S = 30
 """For one answer of a Prometheus."""
 
 MOST_POINTS = 10_000
 """Points of one range query; Prometheus refuses more than 11,000."""
 
-_LINE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")
+_LINE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+([^\s_]+)(?:\s+-?\d+)?\s*")
 _LABEL = re.compile(r'\s*([A-Za-z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*,?')
 _ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
@@ -40,7 +43,9 @@ class Sample(NamedTuple):
 
 
 def parse_metrics(text: str, names: Collection[str]) -> Iterator[Sample]:
-    """The samples of some names on a page; a line that is malformed is left out.
+    """The samples of some names on a page; a line that is malformed is left out, as if the page did not have it.
+
+    Every quantity that is read here counts something: a value that is negative, infinite or no number is malformed.
 
     Args:
         text: of the page.
@@ -49,12 +54,13 @@ def parse_metrics(text: str, names: Collection[str]) -> Iterator[Sample]:
     wanted = frozenset(names)
     for line in text.split("\n"):  # And at nothing else: a label's value may hold other line separators.
         name = line.partition("{")[0].partition(" ")[0]
-        if name in wanted and (match := _LINE.fullmatch(line)):
+        if name in wanted and len(line) <= MAX_LINE_CHARS and (match := _LINE.fullmatch(line)):
             try:
                 value = float(match[3])
             except ValueError:
                 continue
-            yield Sample(name, _labels(match[2] or ""), value)
+            if 0.0 <= value < math.inf:
+                yield Sample(name, _labels(match[2] or ""), value)
 
 
 def fetch_page(client: httpx.Client, url: str, secret: str | None) -> str:
@@ -70,6 +76,8 @@ def fetch_page(client: httpx.Client, url: str, secret: str | None) -> str:
         with client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
                 raise Unreadable(f"{url} answered {response.status_code}")
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise Unreadable(f"{url} is compressed although not asked to be")
             for part in response.iter_raw():
                 size += len(part)
                 if size > MAX_PAGE_BYTES:
@@ -81,8 +89,14 @@ def fetch_page(client: httpx.Client, url: str, secret: str | None) -> str:
 
 
 def metrics_client(timeout_s: float = 3.0) -> httpx.Client:
-    """A client for pages: no proxy, no redirect, no cookie of the gateway's."""
-    return httpx.Client(timeout=timeout_s, trust_env=False, follow_redirects=False)
+    """A client for pages: no proxy, no redirect, no cookie, and no page for longer than three times `timeout_s`."""
+    return httpx.Client(
+        timeout=timeout_s,
+        trust_env=False,
+        follow_redirects=False,
+        cookies=no_cookies(),
+        transport=ExchangeTransport(connections=4, deadline_s=DEADLINE_TIMEOUTS * timeout_s),
+    )
 
 
 def prometheus_range(
@@ -110,7 +124,8 @@ def prometheus_range(
     series: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
     try:
         with requests.Session() as session:
-            session.trust_env = False  # As for the pages: no proxy of the environment.
+            session.trust_env = False  # As for the pages: no proxy of the environment, and no redirect.
+            session.max_redirects = 0
             client = PrometheusConnect(url=url.rstrip("/"), session=session, timeout=RANGE_TIMEOUT_S)
             for piece_start, piece_end in range_pieces(start, end, step_s):
                 for item in client.custom_query_range(query, piece_start, piece_end, f"{step_s:g}s"):

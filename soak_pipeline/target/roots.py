@@ -56,7 +56,7 @@ class PublishedRoot:
 def published_roots(connection: psycopg.Connection[tuple[Any, ...]], tenant_id: str) -> list[PublishedRoot]:
     """A tenant's roots, oldest first."""
     return [
-        PublishedRoot(root_date=day, root_hash=root_hash.strip(), leaf_count=leaf_count, signed=signed)
+        PublishedRoot(root_date=day, root_hash=str(root_hash or "").strip(), leaf_count=leaf_count or 0, signed=signed)
         for day, root_hash, leaf_count, signed in connection.execute(_ROOTS, [tenant_id])
     ]
 

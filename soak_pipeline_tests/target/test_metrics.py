@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -62,11 +61,7 @@ def test_only_wanted_names_are_read_and_malformed_lines_are_left_out() -> None:
             "",
         ]
     )
-    values = list(parse_metrics(text, {"a"}))
-    assert values[:2] == [Sample("a", {}, 1.0), Sample("a", {"x": "1", "y": "2"}, 2.0)]
-    assert math.isnan(values[2].value)
-    assert math.isinf(values[3].value)
-    assert len(values) == 4
+    assert list(parse_metrics(text, {"a"})) == [Sample("a", {}, 1.0), Sample("a", {"x": "1", "y": "2"}, 2.0)]
 
 
 def test_a_page_is_fetched_with_its_secret() -> None:
