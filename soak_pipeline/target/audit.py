@@ -6,37 +6,32 @@ rows feeds the chain verifier, the day trees and the key spool; memory does not 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
 from soak_pipeline.model.plan import TenantPlan
 from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, ReconcileEvidence, RootEvidence
-from soak_pipeline.target.chain_verifier import ChainRow, ChainVerifier, forks_among
+from soak_pipeline.target.audit_rows import Memo, RowBatch, content_of, read_batches
+from soak_pipeline.target.chain_verifier import ChainVerifier, forks_among
 from soak_pipeline.target.config import ResolvedTarget
-from soak_pipeline.target.databases import Unreadable, reading
-from soak_pipeline.target.key_spool import KeySpool, key_of, text_of
+from soak_pipeline.target.databases import STREAM_TIMEOUT_S, Unreadable, copied_lines, reading
+from soak_pipeline.target.key_spool import KEY_BYTES, KeySpool, key_of, keys_of, text_of
 from soak_pipeline.target.merkle import DayTrees
 from soak_pipeline.target.roots import PublishedRoot, judge_signature, published_roots, root_evidence
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _SAMPLES = 10
+_KEYS_PER_BATCH = 4096
 _BILLABLE, _NOT_BILLABLE, _USAGE, _ACKNOWLEDGED = "billable", "not_billable", "usage", "acknowledged"
 
-_ROWS = """
-    COPY (
-        SELECT id, request_id, prev_hash, event_hash,
-               to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US+00:00'),
-               action, tool, decision, reason, agent_id, metadata_json, hash_version, chain_shard
-        FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
-    ) TO STDOUT
-"""
 _NAMINGS = """
     COPY (SELECT prev_hash FROM audit_logs WHERE tenant_id = {} AND prev_hash = ANY ({})) TO STDOUT
 """
@@ -105,10 +100,11 @@ def read_tenant(
         Evidence; what cannot be read is None, with the reason.
     """
     with KeySpool(_BILLABLE, _NOT_BILLABLE, _USAGE, _ACKNOWLEDGED, directory=directory) as spool:
-        for key in acknowledged:
-            spool.add(_ACKNOWLEDGED, key)
+        keys = iter(acknowledged)
+        while some := b"".join(islice(keys, _KEYS_PER_BATCH)):
+            spool.add(_ACKNOWLEDGED, some)
         try:
-            with reading(resolved, "audit", statement_timeout_s=0) as connection:
+            with reading(resolved, "audit", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
                 outbox = connection.execute(_OUTBOX, [tenant.tenant_id]).fetchone()
                 roots = published_roots(connection, tenant.tenant_id)
                 trees = DayTrees(tenant.tenant_id, {root.root_date: root.leaf_count for root in roots})
@@ -163,28 +159,35 @@ def executed_after(
 def _walk(connection: Connection, tenant_id: str, trees: DayTrees, spool: KeySpool) -> tuple[ChainVerifier, int]:
     """One pass over the rows in chain order; a second, over few columns, only where a gap may be a fork."""
     verifier = ChainVerifier(tenant_id)
-    with connection.cursor().copy(sql.SQL(_ROWS).format(tenant_id)) as copy:
-        # The tuples have a ChainRow's fields in their order; making one of each would cost a tenth of the pass.
-        for row in cast("Iterator[ChainRow]", copy.rows()):
-            verifier.check(row)
-            trees.add(row)
-            row_id, request_id, _, _, _, action, _, decision, *_ = row
-            # A row without a request id can be matched with nothing, so its key is one that nothing else has.
-            key = key_of(request_id or f"row {row_id}")
-            spool.add(_BILLABLE if action == "execute_tool" and decision != "reject" else _NOT_BILLABLE, key)
+    is_billable = Memo(lambda content: content_of(content).is_billable)
+    for batch in read_batches(connection, tenant_id):
+        verifier.check(batch)
+        trees.add(batch)
+        keys = np.frombuffer(_keys(batch), dtype=f"V{KEY_BYTES}")
+        billable = np.fromiter(map(is_billable.__getitem__, batch.contents), np.bool_, len(batch))
+        spool.add(_BILLABLE, keys[billable].tobytes())
+        spool.add(_NOT_BILLABLE, keys[~billable].tobytes())
     if not verifier.suspects:
         return verifier, 0
     with connection.cursor().copy(sql.SQL(_NAMINGS).format(tenant_id, sorted(verifier.suspects))) as copy:
         return verifier, forks_among(verifier.suspects, (str(prev_hash) for (prev_hash,) in copy.rows()))
 
 
+def _keys(batch: RowBatch) -> bytes:
+    """The key of each row's request; one that nothing else has for a row without request, which matches nothing."""
+    keys = keys_of(batch.request_ids)
+    if keys is not None:
+        return keys
+    return b"".join(key_of(row.request_id or f"row {row.row_id}") for row in map(batch.row, range(len(batch))))
+
+
 def _spool_usage(resolved: ResolvedTarget, tenant_id: str, spool: KeySpool) -> str:
     """Why the usage records are not all in the spool; nothing when they are."""
     try:
-        with reading(resolved, "usage", statement_timeout_s=0) as connection:
-            with connection.cursor().copy(sql.SQL(_USAGE_IDS).format(tenant_id)) as copy:
-                for (audit_id,) in copy.rows():
-                    spool.add(_USAGE, key_of(audit_id))
+        with reading(resolved, "usage", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
+            for lines in copied_lines(connection, sql.SQL(_USAGE_IDS).format(tenant_id), _KEYS_PER_BATCH):
+                audit_ids = [line.rstrip(b"\n") for line in lines]
+                spool.add(_USAGE, keys_of(audit_ids) or b"".join(key_of(text.decode()) for text in audit_ids))
             without_id = connection.execute(_USAGE_WITHOUT_ID, [tenant_id]).fetchone()
             for index in range(without_id[0] if without_id else 0):
                 spool.add(_USAGE, key_of(f"usage record {index} of {tenant_id} without audit_id"))
@@ -196,28 +199,22 @@ def _spool_usage(resolved: ResolvedTarget, tenant_id: str, spool: KeySpool) -> s
 def _compared(spool: KeySpool) -> _KeySets:
     sets = _KeySets()
     for bucket in spool.buckets():
-        audit_keys = bucket[_BILLABLE] + bucket[_NOT_BILLABLE]
-        audit, billable, usage = set(audit_keys), set(bucket[_BILLABLE]), set(bucket[_USAGE])
-        acknowledged = set(bucket[_ACKNOWLEDGED])
-        sets.duplicate_requests += _repeated(audit_keys, audit)
-        sets.billed_twice += _repeated(bucket[_USAGE], usage)
-        sets.billable += len(bucket[_BILLABLE])
-        sets.usage += len(bucket[_USAGE])
-        sets.acknowledged += len(acknowledged)
-        sets.acknowledged_missing += len(acknowledged - audit)
-        sets.audit_without_usage += len(billable - usage)
-        sets.usage_without_audit += len(usage - audit)
-        sets.samples += [f"audit without usage: {text_of(key)}" for key in _few(billable - usage, sets.samples)]
-        sets.samples += [f"usage without audit: {text_of(key)}" for key in _few(usage - audit, sets.samples)]
+        billable, usage, acknowledged = (bucket.counts[name] for name in (_BILLABLE, _USAGE, _ACKNOWLEDGED))
+        audit = billable + bucket.counts[_NOT_BILLABLE]
+        unbilled, unaudited = (billable > 0) & (usage == 0), (usage > 0) & (audit == 0)
+        sets.duplicate_requests += int((audit > 1).sum())
+        sets.billed_twice += int((usage > 1).sum())
+        sets.billable += int(billable.sum())
+        sets.usage += int(usage.sum())
+        sets.acknowledged += int((acknowledged > 0).sum())
+        sets.acknowledged_missing += int(((acknowledged > 0) & (audit == 0)).sum())
+        sets.audit_without_usage += int(unbilled.sum())
+        sets.usage_without_audit += int(unaudited.sum())
+        for what, keys in (("audit without usage", unbilled), ("usage without audit", unaudited)):
+            if len(sets.samples) < _SAMPLES:
+                texts = sorted(text_of(key.tobytes()) for key in bucket.keys[keys])
+                sets.samples += [f"{what}: {text}" for text in texts[: _SAMPLES - len(sets.samples)]]
     return sets
-
-
-def _repeated(keys: list[bytes], distinct: set[bytes]) -> int:
-    return 0 if len(keys) == len(distinct) else sum(1 for count in Counter(keys).values() if count > 1)
-
-
-def _few(keys: set[bytes], samples: list[str]) -> Iterator[bytes]:
-    yield from sorted(keys)[: max(0, _SAMPLES - len(samples))]
 
 
 def _independent(verifier: ChainVerifier, forks: int, sets: _KeySets) -> IndependentChain:

@@ -1,59 +1,39 @@
 """Verifies a tenant's audit chain from its rows, without the platform's help.
 
-Owns the hash of a row (versions 1 and 2) and what is a gap, a fork, tampering and wrong order. Pure: rows come as an
-iterable, in the order in which they were appended, and memory does not grow with their number.
+Owns the hash of a row (versions 1 and 2) and what is a gap, a fork, tampering and wrong order. Pure: rows come in
+batches, in the order in which they were appended, and memory does not grow with their number.
 
 `event_hash = sha256_hex(prev_hash + json(fields))`, keys sorted, default separators, ASCII escapes, null as the empty
 text. Version 2 adds the reason, the timestamp and the SHA-256 of the metadata in compact sorted JSON.
+
+`is_hash_right` defines it, row by row. A batch is hashed column by column from the same spelling, four times as fast;
+that can confirm a row, and what it does not confirm, the definition decides.
 """
 
 from __future__ import annotations
 
 import json
+import operator
+import secrets
 from collections import Counter
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from json.encoder import encode_basestring_ascii as quoted
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any
 
 import msgspec
+
+from soak_pipeline.target.audit_rows import ChainRow, Content, Memo, RowBatch, content_of
 
 GENESIS = "0" * 64
 MOST_SUSPECTS = 10_000
 MOST_SAMPLES = 20
-_NO_METADATA = sha256(b"{}").hexdigest()
-_DECODE = msgspec.json.Decoder().decode
-_ENCODE = msgspec.json.Encoder(order="sorted").encode
+_VERSION = "2"
+_DIGEST_BYTES = 32
+_DECODE_ALL = msgspec.json.Decoder(list[Any]).decode
+_ENCODE_ALL = msgspec.json.Encoder(order="sorted").encode_lines
 _EXACT_METADATA = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-class ChainRow(NamedTuple):
-    """One audit row as text; None is null.
-
-    Attributes:
-        row_id, request_id, agent_id: UUID texts; a request id may be any text.
-        prev_hash, event_hash: hex.
-        timestamp: ISO 8601 in UTC with six digits of a second and `+00:00`, so that texts sort like times.
-        action, tool, decision, reason: as stored.
-        metadata: JSON text, in any spelling.
-        hash_version: `2`; `1` or None for the older hash.
-        shard: of the chain.
-    """
-
-    row_id: str
-    request_id: str | None
-    prev_hash: str
-    event_hash: str
-    timestamp: str
-    action: str
-    tool: str | None
-    decision: str
-    reason: str | None
-    agent_id: str
-    metadata: str | None
-    hash_version: str | None
-    shard: str | None
+_FIELDS = json.JSONEncoder(sort_keys=True)
 
 
 class _Head:
@@ -62,12 +42,12 @@ class _Head:
     __slots__ = ("event_hash", "timestamp")
 
     def __init__(self) -> None:
-        self.event_hash = GENESIS
-        self.timestamp = ""
+        self.event_hash = GENESIS.encode()
+        self.timestamp = b""
 
 
 class ChainVerifier:
-    """Takes one tenant's rows one by one.
+    """Takes one tenant's rows, batch by batch.
 
     Attributes:
         rows, tampered, gaps, out_of_order: counts so far, as in `IndependentChain`.
@@ -82,67 +62,98 @@ class ChainVerifier:
         self.out_of_order = 0
         self.suspects: set[str] = set()
         self.samples: list[str] = []
-        self._tenant = quoted(tenant_id)
+        self._tenant_id = tenant_id
         self._heads: dict[str | None, _Head] = {}
+        # Nobody can put into a row the text that marks the gaps of its spelling.
+        self._marker = secrets.token_hex(16)
+        self._pieces = Memo(lambda content: self._spelling(content_of(content)))
 
-    def check(self, row: ChainRow) -> None:
-        """Checks the next row against its content and against the row before it in its shard."""
-        self.rows += 1
-        head = self._heads.get(row[12])
+    def check(self, batch: RowBatch) -> None:
+        """Checks the next rows against their content and against the row before each in its shard."""
+        found = self._misplaced(batch)
+        for index in self._unconfirmed(batch):
+            row = batch.row(index)
+            if not is_hash_right(row, self._tenant_id):
+                self.tampered += 1
+                found.append((index, 1, f"its content does not give its hash {row.event_hash[:12]}"))
+        for index, _, what in sorted(found)[: MOST_SAMPLES - len(self.samples)]:
+            request_id = batch.row(index).request_id
+            self.samples.append(f"row {self.rows + index + 1} (request {request_id}): {what}")
+        self.rows += len(batch)
+
+    def _unconfirmed(self, batch: RowBatch) -> Iterable[int]:
+        """Positions of the rows that the quick hash does not prove to be right."""
+        if any(content.hash_version != _VERSION for content in batch.distinct_contents):
+            return range(len(batch))
+        digests = self._quick_digests(batch)
+        if b"".join(digests).hex("\n", _DIGEST_BYTES).encode() == b"\n".join(batch.event_hashes):
+            return batch.unusual
+        hashes = zip(digests, batch.event_hashes, strict=True)
+        different = (index for index, (digest, event) in enumerate(hashes) if digest.hex().encode() != event)
+        return batch.unusual.union(different)
+
+    def _quick_digests(self, batch: RowBatch) -> list[bytes]:
+        pieces = map(self._pieces.__getitem__, batch.contents)
+        before_metadata, before_request, before_time, after_time = zip(*pieces, strict=True)
+        texts = zip(
+            batch.prev_hashes, before_metadata, _quick_metadata_hashes(batch.metadata), before_request,
+            batch.request_ids, before_time, batch.timestamps, after_time, strict=True,
+        )  # fmt: skip
+        return [sha256(text).digest() for text in map(b"".join, texts)]
+
+    def _spelling(self, content: Content) -> Sequence[bytes]:
+        """What is hashed of a row with this content, cut where the metadata's hash, request id and timestamp stand."""
+        mark = self._marker
+        row = ChainRow(
+            row_id="", request_id=mark, prev_hash="", event_hash="", timestamp=mark, action=content.action,
+            tool=content.tool, decision=content.decision, reason=content.reason, agent_id=content.agent_id,
+            metadata=None, hash_version=_VERSION, shard=content.shard,
+        )  # fmt: skip
+        return _hashed_text(row, self._tenant_id, mark).encode().split(mark.encode())
+
+    def _misplaced(self, batch: RowBatch) -> list[tuple[int, int, str]]:
+        """Counts rows that do not follow the row before; (position, rank within the row, what is wrong) of each."""
+        shards = {content.shard for content in batch.distinct_contents}
+        if len(shards) == 1 and self._is_one_chain(batch, self._head(shards.pop())):
+            return []
+        found = []
+        columns = zip(batch.prev_hashes, batch.event_hashes, batch.timestamps, batch.contents, strict=True)
+        for index, (prev_hash, event_hash, timestamp, content) in enumerate(columns):
+            head = self._head(content_of(content).shard)
+            if prev_hash != head.event_hash:
+                self.gaps += 1
+                if len(self.suspects) < MOST_SUSPECTS:
+                    self.suspects.add(prev_hash.decode(errors="replace"))
+                found.append((index, 0, f"names {_short(prev_hash)} as the hash before it, the row before has "
+                                        f"{_short(head.event_hash)}"))  # fmt: skip
+            if timestamp < head.timestamp:
+                self.out_of_order += 1
+                found.append((index, 2, f"its timestamp {timestamp.decode()} is before {head.timestamp.decode()} of "
+                                        "the row before"))  # fmt: skip
+            head.event_hash, head.timestamp = event_hash, timestamp
+        return found
+
+    def _is_one_chain(self, batch: RowBatch, head: _Head) -> bool:
+        """Whether all rows follow each other; then the head is moved."""
+        timestamps = [head.timestamp, *batch.timestamps]
+        if (head.event_hash, *batch.event_hashes[:-1]) != tuple(batch.prev_hashes):
+            return False
+        if not all(map(operator.le, timestamps, batch.timestamps)):
+            return False
+        head.event_hash, head.timestamp = batch.event_hashes[-1], timestamps[-1]
+        return True
+
+    def _head(self, shard: str | None) -> _Head:
+        head = self._heads.get(shard)
         if head is None:
-            head = self._heads[row[12]] = _Head()
-        if row[2] != head.event_hash:
-            self.gaps += 1
-            if len(self.suspects) < MOST_SUSPECTS:
-                self.suspects.add(row[2])
-            self._sample(row, f"names {row[2][:12]} as the hash before it, the row before has {head.event_hash[:12]}")
-        if not self._is_hash_right(row):
-            self.tampered += 1
-            self._sample(row, f"its content does not give its hash {row[3][:12]}")
-        if row[4] < head.timestamp:
-            self.out_of_order += 1
-            self._sample(row, f"its timestamp {row[4]} is before {head.timestamp} of the row before")
-        head.event_hash = row[3]
-        head.timestamp = row[4]
+            head = self._heads[shard] = _Head()
+        return head
 
-    def _is_hash_right(self, row: ChainRow) -> bool:
-        (
-            _,
-            request_id,
-            prev_hash,
-            event_hash,
-            timestamp,
-            action,
-            tool,
-            decision,
-            reason,
-            agent_id,
-            metadata,
-            version,
-            _,
-        ) = row
-        if version != "2":
-            fields = (
-                f'{{"action": {_quoted(action)}, "agent_id": {quoted(agent_id)}, "decision": {_quoted(decision)}, '
-                f'"request_id": {quoted(request_id or "")}, "tenant_id": {self._tenant}, "tool": {_quoted(tool)}}}'
-            )
-            return sha256((prev_hash + fields).encode()).hexdigest() == event_hash
-        before = (
-            f'{prev_hash}{{"action": {_quoted(action)}, "agent_id": {quoted(agent_id)}, '
-            f'"decision": {_quoted(decision)}, "metadata_sha256": "'
-        )
-        after = (
-            f'", "reason": {_quoted(reason)}, "request_id": {quoted(request_id or "")}, "tenant_id": {self._tenant}, '
-            f'"timestamp": "{timestamp}", "tool": {_quoted(tool)}}}'
-        )
-        if sha256((before + _quick_metadata_sha256(metadata) + after).encode()).hexdigest() == event_hash:
-            return True
-        # The quick encoder spells some numbers differently; only the exact spelling can prove tampering.
-        return sha256((before + _metadata_sha256(metadata) + after).encode()).hexdigest() == event_hash
 
-    def _sample(self, row: ChainRow, what: str) -> None:
-        if len(self.samples) < MOST_SAMPLES:
-            self.samples.append(f"row {self.rows} (request {row[1]}): {what}")
+def is_hash_right(row: ChainRow, tenant_id: str) -> bool:
+    """Whether a row's content gives its hash: the definition, in Python's own JSON."""
+    text = row.prev_hash + _hashed_text(row, tenant_id, _metadata_hash(row.metadata))
+    return sha256(text.encode()).hexdigest() == row.event_hash
 
 
 def forks_among(suspects: Iterable[str], namings: Iterable[str]) -> int:
@@ -157,24 +168,42 @@ def forks_among(suspects: Iterable[str], namings: Iterable[str]) -> int:
     return sum(1 for count in counts.values() if count > 1)
 
 
-@lru_cache(maxsize=4096)
-def _quoted(text: str | None) -> str:
-    """A JSON text of a value that repeats; null is the empty text."""
-    return quoted(text or "")
+def _hashed_text(row: ChainRow, tenant_id: str, metadata_hash: str) -> str:
+    """What is hashed after the previous hash."""
+    fields = {
+        "action": row.action,
+        "agent_id": row.agent_id,
+        "decision": row.decision,
+        "request_id": row.request_id or "",
+        "tenant_id": tenant_id,
+        "tool": row.tool or "",
+    }
+    if row.hash_version == _VERSION:
+        fields |= {"metadata_sha256": metadata_hash, "reason": row.reason or "", "timestamp": row.timestamp}
+    return _FIELDS.encode(fields)
 
 
-def _quick_metadata_sha256(metadata: str | None) -> str:
-    if not metadata or metadata == "{}":
-        return _NO_METADATA
+def _quick_metadata_hashes(metadata: Sequence[bytes]) -> list[bytes]:
+    """SHA-256 (hex) of each, in a spelling that differs from Python's in some numbers; empty when not JSON."""
+    text = b"[" + b",".join(metadata) + b"]"
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"\\")
     try:
-        return sha256(_ENCODE(_DECODE(metadata))).hexdigest()
+        lines = _ENCODE_ALL(_DECODE_ALL(text)).split(b"\n")
     except (msgspec.MsgspecError, ValueError):
-        return ""
+        lines = []
+    if len(lines) != len(metadata) + 1:
+        return list(repeat(b"", len(metadata)))
+    return [sha256(line).hexdigest().encode() for line in lines[:-1]]
 
 
-def _metadata_sha256(metadata: str | None) -> str:
+def _metadata_hash(metadata: str | None) -> str:
     try:
         value = json.loads(metadata or "{}") or {}
         return sha256(_EXACT_METADATA.encode(value).encode()).hexdigest()
     except ValueError:
         return ""
+
+
+def _short(digest: bytes) -> str:
+    return digest[:12].decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Read-only connections to the platform's databases, and what becomes of their errors.
+"""Read-only connections to the platform's databases, streams of rows, and what becomes of their errors.
 
 Owns connecting, time limits and the wording of failures. Never writes, and never lets a password into a message.
 """
@@ -11,11 +11,16 @@ from typing import Any
 
 import psycopg
 import psycopg.conninfo
+import psycopg.errors
+from psycopg import sql
+from psycopg.pq import ExecStatus
 
 from soak_pipeline.target.config import ResolvedTarget
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 120.0
+#: For statements that stream a whole table: a thousand rows per second would still bring 3.6 million.
+STREAM_TIMEOUT_S = 3600.0
 APPLICATION_NAME = "soak-pipeline"
 _TITLES = {
     "identity": "identity database",
@@ -39,7 +44,7 @@ def reading(
     Args:
         resolved: the target.
         database: `identity`, `audit`, `usage`, `flight_recorder` or `identity_graph`.
-        statement_timeout_s: after which the server gives up a statement; 0 for never, for streams that are long.
+        statement_timeout_s: after which the server gives up a statement.
 
     Raises:
         Unreadable: no DSN, no connection, or any failure of a statement in the block.
@@ -53,10 +58,46 @@ def reading(
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             connection.execute("SET TIME ZONE 'UTC'")
+            connection.execute("SET client_encoding = 'UTF8'")
             connection.execute(f"SET statement_timeout = {int(statement_timeout_s * 1000)}")
             yield connection
     except psycopg.Error as error:
         raise Unreadable(f"{title}: {in_words(error, dsn)}") from None
+
+
+def copied_lines(
+    connection: psycopg.Connection[tuple[Any, ...]], statement: sql.Composed, most: int
+) -> Iterator[list[bytes]]:
+    """The lines of a `COPY ... TO STDOUT`, in lists of `most` and a shorter last one.
+
+    Lines that have arrived are taken from libpq at once, since `Copy.read` costs as much per line as hashing it; it
+    waits when there are none.
+
+    Args:
+        connection: not used for anything else meanwhile.
+        statement: the whole statement, in text format.
+        most: lines per list, at least 1.
+
+    Raises:
+        psycopg.Error: the statement failed, at any point of the stream.
+    """
+    lines: list[bytes] = []
+    with connection.cursor().copy(statement) as copy:
+        take = connection.pgconn.get_copy_data
+        while True:
+            length, line = take(1)
+            if length < 0:
+                _raise_if_failed(connection)
+                break
+            arrived = bytes(line) if length else bytes(copy.read())
+            if not arrived:
+                break
+            lines.append(arrived)
+            if len(lines) == most:
+                yield lines
+                lines = []
+    if lines:
+        yield lines
 
 
 def connect(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
@@ -82,3 +123,10 @@ def in_words(error: psycopg.Error, dsn: str) -> str:
     except psycopg.Error:
         return type(error).__name__
     return text.replace(str(password), "***") if password else text
+
+
+def _raise_if_failed(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Takes the results that follow the last line of a copy, so that the connection is free again."""
+    for result in list(iter(connection.pgconn.get_result, None)):
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)

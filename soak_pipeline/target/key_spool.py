@@ -1,28 +1,54 @@
 """Set arithmetic on more 16-byte keys than should be in memory.
 
 Owns the partition of keys into buckets on disk by their first byte: equal keys meet in the same bucket, so each bucket
-can be compared alone, in plain sets. Never knows what the keys stand for.
+can be counted alone. Never knows what the keys stand for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
 
 KEY_BYTES = 16
-_BUCKETS = 64
-_BUFFER_BYTES = 16 * 1024
+BUCKETS = 256
+KEYS_PER_BLOCK = 65_536
+_UUID_CHARACTERS = 36
+_UUID_DASHES = (8, 13, 18, 23)
+_DASH = ord("-")
+#: An odd number whose bits look random (2 ** 64 divided by the golden ratio): it spreads keys that differ in few bits.
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+Keys = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class KeyCounts:
+    """How often each key of one bucket is in each collection.
+
+    Attributes:
+        keys: every key once, shape (n, 16).
+        counts: by collection, shape (n,).
+    """
+
+    keys: Keys
+    counts: dict[str, Counts]
 
 
 def key_of(text: str) -> bytes:
     """The key of a request id: the bytes of its UUID, or a digest of any other text."""
     digits = text.replace("-", "")
-    if len(text) == 36 and len(digits) == 2 * KEY_BYTES:
+    if len(text) == _UUID_CHARACTERS and len(digits) == 2 * KEY_BYTES:
         try:
             key = bytes.fromhex(digits)
         except ValueError:
@@ -30,6 +56,19 @@ def key_of(text: str) -> bytes:
         if len(key) == KEY_BYTES:
             return key
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
+
+
+def keys_of(texts: Sequence[bytes]) -> bytes | None:
+    """The keys of UUIDs in their usual spelling, one after another; None when one of them is not such a text."""
+    joined = b"".join(texts)
+    characters = np.frombuffer(joined, dtype=np.uint8)
+    if set(map(len, texts)) - {_UUID_CHARACTERS} or joined.count(b"-") != len(_UUID_DASHES) * len(texts):
+        return None
+    if not (characters.reshape(-1, _UUID_CHARACTERS)[:, _UUID_DASHES] == _DASH).all():
+        return None
+    if joined.translate(None, b"-0123456789abcdefABCDEF"):
+        return None
+    return bytes.fromhex(joined.replace(b"-", b"").decode())
 
 
 def text_of(key: bytes) -> str:
@@ -47,8 +86,7 @@ class KeySpool:
 
     def __init__(self, *collections: str, directory: Path | None = None) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="soak-keys-", dir=directory)
-        self._directory = Path(self._temporary.name)
-        self._buffers = {name: [bytearray() for _ in range(_BUCKETS)] for name in collections}
+        self._collections = {name: _Collection(Path(self._temporary.name) / name) for name in collections}
 
     def __enter__(self) -> Self:
         return self
@@ -56,27 +94,86 @@ class KeySpool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for collection in self._collections.values():
+            collection.close()
         self._temporary.cleanup()
 
-    def add(self, collection: str, key: bytes) -> None:
-        """Adds a key of 16 bytes; a key may be added many times."""
-        bucket = key[0] % _BUCKETS
-        buffer = self._buffers[collection][bucket]
-        buffer += key
-        if len(buffer) >= _BUFFER_BYTES:
-            with self._path(collection, bucket).open("ab") as file:
-                file.write(buffer)
-            buffer.clear()
+    def add(self, collection: str, keys: bytes) -> None:
+        """Adds keys of 16 bytes each, one after another; a key may be added many times."""
+        self._collections[collection].add(keys)
 
-    def buckets(self) -> Iterator[dict[str, list[bytes]]]:
-        """Every key of every collection, one bucket after another; a key is always in the same bucket."""
-        for bucket in range(_BUCKETS):
-            yield {collection: self._keys(collection, bucket) for collection in self._buffers}
+    def buckets(self) -> Iterator[KeyCounts]:
+        """Every key of every collection, counted, one bucket after another; a key is in one bucket only."""
+        for collection in self._collections.values():
+            collection.flush()
+        for bucket in range(BUCKETS):
+            yield _counted({name: collection.read(bucket) for name, collection in self._collections.items()})
 
-    def _keys(self, collection: str, bucket: int) -> list[bytes]:
-        path = self._path(collection, bucket)
-        data = (path.read_bytes() if path.exists() else b"") + self._buffers[collection][bucket]
-        return [data[start : start + KEY_BYTES] for start in range(0, len(data), KEY_BYTES)]
 
-    def _path(self, collection: str, bucket: int) -> Path:
-        return self._directory / f"{collection}-{bucket:02d}"
+class _Collection:
+    """Keys in one file of blocks, each sorted by bucket, and where in its block each bucket begins."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("w+b")
+        self._pending = bytearray()
+        self._starts: list[npt.NDArray[np.int64]] = []
+
+    def add(self, keys: bytes) -> None:
+        self._pending += keys
+        if len(self._pending) >= KEYS_PER_BLOCK * KEY_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        keys = np.frombuffer(bytes(self._pending), dtype=np.uint8).reshape(-1, KEY_BYTES)
+        self._pending.clear()
+        order = np.argsort(keys[:, 0], kind="stable")
+        begin = self._starts[-1][-1] if self._starts else 0
+        counts = np.bincount(keys[:, 0], minlength=BUCKETS)
+        self._starts.append(begin + np.concatenate([[0], np.cumsum(counts)]))
+        self._file.write(keys[order].tobytes())
+        self._file.flush()
+
+    def read(self, bucket: int) -> Keys:
+        parts = (
+            os.pread(self._file.fileno(), int(starts[bucket + 1] - starts[bucket]) * KEY_BYTES,
+                     int(starts[bucket]) * KEY_BYTES)
+            for starts in self._starts
+        )  # fmt: skip
+        return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, KEY_BYTES)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _counted(collections: dict[str, Keys]) -> KeyCounts:
+    keys = np.concatenate(list(collections.values()))
+    owners = np.repeat(np.arange(len(collections)), [len(part) for part in collections.values()])
+    order, is_first = _grouped(keys)
+    groups = np.empty(len(keys), dtype=np.int64)
+    groups[order] = np.cumsum(is_first) - 1
+    return KeyCounts(
+        keys=keys[order[is_first]],
+        counts={
+            name: np.bincount(groups[owners == owner], minlength=int(is_first.sum()))
+            for owner, name in enumerate(collections)
+        },
+    )
+
+
+def _grouped(keys: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """An order in which equal keys stand together, and where in it a key differs from the one before."""
+    halves = np.ascontiguousarray(keys).view(np.uint64)
+    mixed = halves[:, 0] ^ (halves[:, 1] * _SPREAD)
+    order = np.argsort(mixed)
+    is_first = _is_first(halves[order])
+    if (is_first[1:] & (mixed[order][1:] == mixed[order][:-1])).any():
+        # Two keys with one mixture may stand among each other.
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
+        is_first = _is_first(halves[order])
+    return order, is_first
+
+
+def _is_first(halves: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    is_first = np.ones(len(halves), dtype=np.bool_)
+    is_first[1:] = (halves[1:] != halves[:-1]).any(axis=1)
+    return is_first

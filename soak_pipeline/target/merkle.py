@@ -6,39 +6,49 @@ the empty tree is SHA-256 of nothing (RFC 6962, section 2.1); and the receipt th
 
 from __future__ import annotations
 
-from functools import lru_cache
+import json
+import secrets
+from collections.abc import Sequence
 from hashlib import sha256
-from json.encoder import encode_basestring as quoted
+from itertools import groupby
 
-from soak_pipeline.target.chain_verifier import ChainRow
+from soak_pipeline.target.audit_rows import ChainRow, Memo, RowBatch, content_of
 
 RECEIPT_VERSION = 4
+_DAY_CHARACTERS = 10
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class MerkleTree:
-    """A tree that grows at its right; memory and work per leaf are logarithmic."""
+    """A tree that grows at its right; memory is logarithmic."""
 
     def __init__(self) -> None:
         self.leaf_count = 0
-        self._complete: list[bytes] = []
+        #: By height, the complete subtree that still waits for its right neighbour.
+        self._waiting: list[bytes | None] = []
 
-    def append(self, data: bytes) -> None:
-        """Adds a leaf."""
-        node = sha256(b"\x00" + data).digest()
-        # Every trailing one-bit of the count is a complete subtree of the same size as the node so far.
-        count = self.leaf_count
-        while count & 1:
-            node = sha256(b"\x01" + self._complete.pop() + node).digest()
-            count >>= 1
-        self._complete.append(node)
-        self.leaf_count += 1
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Adds the data of leaves."""
+        self.leaf_count += len(leaves)
+        nodes = [sha256(b"\x00" + data).digest() for data in leaves]
+        height = 0
+        while nodes:
+            if height == len(self._waiting):
+                self._waiting.append(None)
+            left = self._waiting[height]
+            if left is not None:
+                nodes.insert(0, left)
+            self._waiting[height] = nodes.pop() if len(nodes) % 2 else None
+            nodes = [sha256(b"\x01" + a + b).digest() for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+            height += 1
 
     def root(self) -> str:
         """Hash of the leaves so far (hex)."""
-        if not self._complete:
+        subtrees = [subtree for subtree in self._waiting if subtree is not None]
+        if not subtrees:
             return sha256(b"").hexdigest()
-        node = self._complete[-1]
-        for left in self._complete[-2::-1]:
+        node = subtrees[0]
+        for left in subtrees[1:]:
             node = sha256(b"\x01" + left + node).digest()
         return node.hex()
 
@@ -54,40 +64,76 @@ class DayTrees:
     def __init__(self, tenant_id: str, leaf_counts: dict[str, int]) -> None:
         self.rows_by_day: dict[str, int] = {}
         self.last_timestamp_by_day: dict[str, str] = {}
-        self._tenant = quoted(tenant_id)
+        self._tenant_id = tenant_id
         self._claimed = leaf_counts
         self._trees = {day: MerkleTree() for day in leaf_counts}
-        self._roots = {day: MerkleTree().root() for day, count in leaf_counts.items() if count == 0}
+        # Nobody can put into a row the text that marks the gaps of its receipt.
+        self._marker = secrets.token_hex(16)
+        self._pieces = Memo(self._spelling)
 
-    def add(self, row: ChainRow) -> None:
-        """Takes the next row, in chain order."""
-        day = row[4][:10]
-        self.rows_by_day[day] = self.rows_by_day.get(day, 0) + 1
-        self.last_timestamp_by_day[day] = row[4]
-        tree = self._trees.get(day)
-        if tree is None or tree.leaf_count >= self._claimed[day]:
-            return
-        tree.append(receipt_of(row, self._tenant))
-        if tree.leaf_count == self._claimed[day]:
-            self._roots[day] = tree.root()
+    def add(self, batch: RowBatch) -> None:
+        """Takes the next rows, in chain order."""
+        begin = 0
+        for day, rows in groupby([timestamp[:_DAY_CHARACTERS] for timestamp in batch.timestamps]):
+            end = begin + len(list(rows))
+            self._add(day.decode(), batch, begin, end)
+            begin = end
 
     def root_of(self, day: str) -> str | None:
         """Root (hex) of the first leaves of a day, as many as its published root claims; None when there are fewer."""
-        return self._roots.get(day)
+        tree = self._trees.get(day)
+        return tree.root() if tree is not None and tree.leaf_count == self._claimed[day] else None
+
+    def _add(self, day: str, batch: RowBatch, begin: int, end: int) -> None:
+        self.rows_by_day[day] = self.rows_by_day.get(day, 0) + end - begin
+        self.last_timestamp_by_day[day] = batch.timestamps[end - 1].decode()
+        tree = self._trees.get(day)
+        if tree is not None and tree.leaf_count < self._claimed[day]:
+            tree.extend(self._receipts(batch, begin, min(end, begin + self._claimed[day] - tree.leaf_count)))
+
+    def _receipts(self, batch: RowBatch, begin: int, end: int) -> list[bytes]:
+        """The receipts of some rows, column by column; `receipt_of` defines them."""
+        some = slice(begin, end)
+        pieces = zip(*(self._pieces[content] for content in batch.contents[some]), strict=True)
+        before_event, before_row, before_prev, before_request, before_time, after_time = pieces
+        texts = zip(
+            before_event, batch.event_hashes[some], before_row, batch.row_ids[some], before_prev,
+            batch.prev_hashes[some], before_request, batch.request_ids[some], before_time, batch.timestamps[some],
+            after_time, strict=True,
+        )  # fmt: skip
+        receipts = list(map(b"".join, texts))
+        for index in batch.unusual:
+            if begin <= index < end:
+                receipts[index - begin] = receipt_of(batch.row(index), self._tenant_id)
+        return receipts
+
+    def _spelling(self, content: bytes) -> Sequence[bytes]:
+        """A receipt of a row with this content, cut where the values stand that no other row has."""
+        action, tool, decision, reason, agent_id, hash_version, shard = content_of(content)
+        mark = self._marker
+        row = ChainRow(
+            row_id=mark, request_id=mark, prev_hash=mark, event_hash=mark, timestamp=mark, action=action, tool=tool,
+            decision=decision, reason=reason, agent_id=agent_id, metadata=None, hash_version=hash_version, shard=shard,
+        )  # fmt: skip
+        return receipt_of(row, self._tenant_id).split(mark.encode())
 
 
-def receipt_of(row: ChainRow, quoted_tenant: str) -> bytes:
+def receipt_of(row: ChainRow, tenant_id: str) -> bytes:
     """The receipt of a row in canonical JSON: keys sorted, compact, UTF-8."""
-    row_id, request_id, prev_hash, event_hash, timestamp, action, tool, decision, reason, agent_id, _, _, shard = row
-    return (
-        f'{{"action":{_quoted(action)},"agent_id":{quoted(agent_id)},"chain_shard":{shard or 0},'
-        f'"decision":{_quoted(decision)},"event_hash":{quoted(event_hash)},"execution_id":{quoted(row_id)},'
-        f'"prev_hash":{quoted(prev_hash)},"reason":{_quoted(reason)},'
-        f'"request_id":{"null" if request_id is None else quoted(request_id)},"tenant_id":{quoted_tenant},'
-        f'"timestamp":{quoted(timestamp)},"tool":{_quoted(tool)},"version":{RECEIPT_VERSION}}}'
+    return _CANONICAL.encode(
+        {
+            "version": RECEIPT_VERSION,
+            "execution_id": row.row_id,
+            "tenant_id": tenant_id,
+            "agent_id": row.agent_id,
+            "tool": row.tool,
+            "action": row.action,
+            "decision": row.decision,
+            "reason": row.reason,
+            "request_id": row.request_id,
+            "timestamp": row.timestamp,
+            "event_hash": row.event_hash,
+            "prev_hash": row.prev_hash,
+            "chain_shard": int(row.shard or 0),
+        }
     ).encode()
-
-
-@lru_cache(maxsize=4096)
-def _quoted(text: str | None) -> str:
-    return "null" if text is None else quoted(text)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 
-from soak_pipeline.target.chain_verifier import ChainRow
+from soak_pipeline.target.audit_rows import ChainRow, RowBatch, batch_of
 
 START = datetime(2026, 11, 23, 7, 30, 0, 1, UTC)
 AGENT = "a5e8d6a0-5bd1-4c0c-8f2e-6a51d1f2b3c4"
@@ -31,6 +32,7 @@ class Call:
     )
     timestamp: datetime = START
     version: int | None = 2
+    agent_id: str = AGENT
 
 
 def calls(count: int, *, start: datetime = START, step: timedelta = timedelta(milliseconds=7)) -> list[Call]:
@@ -45,7 +47,7 @@ def event_hash(prev_hash: str, tenant_id: str, call: Call) -> str:
     """The hash of contract section 4.4, spelt out with `json` alone."""
     fields = {
         "action": call.action,
-        "agent_id": AGENT,
+        "agent_id": call.agent_id,
         "decision": call.decision,
         "request_id": call.request_id or "",
         "tenant_id": tenant_id,
@@ -63,39 +65,61 @@ def event_hash(prev_hash: str, tenant_id: str, call: Call) -> str:
 
 def chain(tenant_id: str, of: Iterable[Call], prev_hash: str = "0" * 64, shard: int = 0) -> list[ChainRow]:
     """A valid chain of some calls."""
-    rows = []
+    return list(chain_of(tenant_id, of, prev_hash, shard))
+
+
+def chain_of(tenant_id: str, of: Iterable[Call], prev_hash: str = "0" * 64, shard: int = 0) -> Iterator[ChainRow]:
+    """A valid chain of any number of calls, row by row."""
     for call in of:
         own = event_hash(prev_hash, tenant_id, call)
-        rows.append(
-            ChainRow(
-                row_id=str(uuid.uuid5(uuid.NAMESPACE_OID, own)),
-                request_id=call.request_id,
-                prev_hash=prev_hash,
-                event_hash=own,
-                timestamp=_text(call.timestamp),
-                action=call.action,
-                tool=call.tool,
-                decision=call.decision,
-                reason=call.reason,
-                agent_id=AGENT,
-                metadata=json.dumps(call.metadata, ensure_ascii=False),
-                hash_version=None if call.version is None else str(call.version),
-                shard=str(shard),
-            )
+        yield ChainRow(
+            row_id=str(uuid.uuid5(uuid.NAMESPACE_OID, own)),
+            request_id=call.request_id,
+            prev_hash=prev_hash,
+            event_hash=own,
+            timestamp=_text(call.timestamp),
+            action=call.action,
+            tool=call.tool,
+            decision=call.decision,
+            reason=call.reason,
+            agent_id=call.agent_id,
+            metadata=json.dumps(call.metadata, ensure_ascii=False),
+            hash_version=None if call.version is None else str(call.version),
+            shard=str(shard),
         )
         prev_hash = own
-    return rows
+
+
+def copy_line(row: ChainRow) -> bytes:
+    """A row as `COPY ... TO STDOUT` sends it, by the words of PostgreSQL's manual."""
+    ordered = (
+        row.prev_hash, row.event_hash, row.request_id, row.timestamp, row.row_id, row.metadata or "{}",
+        row.action, row.tool, row.decision, row.reason, row.agent_id, row.hash_version, row.shard,
+    )  # fmt: skip
+    escapes = {ord(character): f"\\{letter}" for character, letter in zip("\\\b\f\n\r\t\v", "\\bfnrtv", strict=True)}
+    return ("\t".join("\\N" if value is None else value.translate(escapes) for value in ordered) + "\n").encode()
+
+
+def batches(of: Iterable[ChainRow], size: int = 1024) -> list[RowBatch]:
+    """Rows as they are read."""
+    lines = [copy_line(row) for row in of]
+    return [batch_of(lines[begin : begin + size]) for begin in range(0, len(lines), size)]
 
 
 def insert_audit(dsn: str, tenant_id: str, rows: Iterable[ChainRow]) -> None:
     """Appends rows to `audit_logs` in their order."""
     with psycopg.connect(dsn) as connection:
-        connection.cursor().executemany(
-            "INSERT INTO audit_logs (id, org_id, tenant_id, request_id, prev_hash, event_hash, timestamp, action, tool,"
-            " decision, reason, agent_id, metadata_json, hash_version, chain_shard)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [(row.row_id, tenant_id, tenant_id, *row[1:10], row.metadata, row.hash_version, row.shard) for row in rows],
-        )
+        insert_audit_with(connection, tenant_id, rows)
+
+
+def insert_audit_with(connection: psycopg.Connection[Any], tenant_id: str, rows: Iterable[ChainRow]) -> None:
+    """Appends rows in a transaction that goes on."""
+    connection.cursor().executemany(
+        "INSERT INTO audit_logs (id, org_id, tenant_id, request_id, prev_hash, event_hash, timestamp, action, tool,"
+        " decision, reason, agent_id, metadata_json, hash_version, chain_shard)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        [(row.row_id, tenant_id, tenant_id, *row[1:10], row.metadata, row.hash_version, row.shard) for row in rows],
+    )
 
 
 def insert_usage(dsn: str, tenant_id: str, request_ids: Iterable[str | None]) -> None:

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from soak_pipeline.model.stage_outputs import IndependentChain, ReconcileEvidence, RootEvidence
 from soak_pipeline.target.audit import TenantAudit, executed_after, read_tenant
-from soak_pipeline.target.chain_verifier import ChainRow
+from soak_pipeline.target.audit_rows import ChainRow
 from soak_pipeline.target.merkle import MerkleTree, receipt_of
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import calls, chain
@@ -236,8 +236,7 @@ def test_a_failure_names_no_password(dsns: Dsns) -> None:
 def _publish(dsns: Dsns, audit: list[ChainRow], day: str = DAY, *, signed: bool = True, **claims: object) -> None:
     """Seals rows as the platform would, with changed claims for the faults."""
     tree = MerkleTree()
-    for row in audit:
-        tree.append(receipt_of(row, json.dumps(TENANT.tenant_id)))
+    tree.extend([receipt_of(row, TENANT.tenant_id) for row in audit])
     receipt: dict[str, object] = {
         "version": 4,
         "kind": "transparency_root",

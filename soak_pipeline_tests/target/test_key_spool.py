@@ -1,27 +1,49 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soak_pipeline.target.key_spool import KeySpool, key_of, text_of
+from soak_pipeline.target.key_spool import KeySpool, key_of, keys_of, text_of
 
-KEYS = st.lists(st.binary(min_size=16, max_size=16), max_size=200)
+SOME = [UUID(int=number << 64 | 5).bytes for number in range(4)]
+
+# Few different keys, so that some are equal; all kinds of keys, so that every bucket is met.
+KEYS = st.lists(st.one_of(st.binary(min_size=16, max_size=16), st.sampled_from(SOME)), max_size=200)
 
 
 @given(KEYS, KEYS)
-def test_every_key_comes_back_beside_its_equals(left: list[bytes], right: list[bytes]) -> None:
+def test_every_key_is_counted_in_its_collections(left: list[bytes], right: list[bytes]) -> None:
     with KeySpool("left", "right") as spool:
-        for key in left:
-            spool.add("left", key)
+        spool.add("left", b"".join(left))
         for key in right:
             spool.add("right", key)
         buckets = list(spool.buckets())
-    assert sorted(key for bucket in buckets for key in bucket["left"]) == sorted(left)
-    assert sorted(key for bucket in buckets for key in bucket["right"]) == sorted(right)
-    assert sum(len(set(bucket["left"]) & set(bucket["right"])) for bucket in buckets) == len(set(left) & set(right))
+    for name, expected in (("left", Counter(left)), ("right", Counter(right))):
+        found = [
+            (key.tobytes(), int(count))
+            for bucket in buckets
+            for key, count in zip(bucket.keys, bucket.counts[name], strict=True)
+        ]
+        assert len(found) == len(set(left) | set(right))
+        assert {key: count for key, count in found if count} == expected
+
+
+def test_keys_with_one_mixture_are_told_apart() -> None:
+    """The order groups keys by 8 bytes that are made of their 16; here two keys have the same 8."""
+    first = np.array([[1, 2]], dtype=np.uint64)
+    other = np.array([[1 ^ 2 * 0x9E3779B97F4A7C15 % 2**64, 0]], dtype=np.uint64)
+    keys = [first.tobytes(), other.tobytes()] * 2
+    with KeySpool("all") as spool:
+        spool.add("all", b"".join(keys))
+        counted = {key.tobytes(): int(count) for bucket in spool.buckets()
+                   for key, count in zip(bucket.keys, bucket.counts["all"], strict=True)}  # fmt: skip
+    assert counted == {keys[0]: 2, keys[1]: 2}
 
 
 def test_more_than_the_buffers_hold_goes_to_disk_and_is_gone_at_the_end(tmp_path: Path) -> None:
@@ -29,9 +51,25 @@ def test_more_than_the_buffers_hold_goes_to_disk_and_is_gone_at_the_end(tmp_path
     with KeySpool("all", directory=tmp_path) as spool:
         for key in keys:
             spool.add("all", key)
-        assert any(tmp_path.rglob("all-*"))
-        assert sum(len(bucket["all"]) for bucket in spool.buckets()) == 100_000
+        (file,) = tmp_path.rglob("all")
+        assert file.stat().st_size == 65_536 * 16
+        assert sum(int(bucket.counts["all"].sum()) for bucket in spool.buckets()) == 100_000
     assert list(tmp_path.iterdir()) == []
+
+
+@given(st.lists(st.uuids(), max_size=20))
+def test_the_keys_of_many_uuids_are_those_of_each(of: list[UUID]) -> None:
+    assert keys_of([str(uuid).encode() for uuid in of]) == b"".join(uuid.bytes for uuid in of)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["", "\\N", "0b8c1a520f6c5b8e9d6e8f7a6b5c4d3e", "0b8c1a5-20f6c-5b8e-9d6e-8f7a6b5c4d3e",
+     "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3g", "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c-d3e"],
+)  # fmt: skip
+def test_texts_that_are_no_uuids_have_no_quick_keys(odd: str) -> None:
+    usual = b"0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3e"
+    assert keys_of([usual, odd.encode(), usual]) is None
 
 
 def test_a_uuid_is_its_own_key() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soak_pipeline.target.merkle import DayTrees, MerkleTree, receipt_of
+from soak_pipeline_tests.target import rows
 from soak_pipeline_tests.target.rows import Call, calls, chain
 
 TENANT = "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3e"
@@ -26,13 +28,22 @@ def _defined(leaves: list[bytes]) -> bytes:
 def _grown(leaves: list[bytes]) -> str:
     tree = MerkleTree()
     for leaf in leaves:
-        tree.append(leaf)
+        tree.extend([leaf])
     return tree.root()
 
 
 @given(st.lists(st.binary(max_size=8), max_size=70))
 def test_the_grown_tree_is_the_defined_one(leaves: list[bytes]) -> None:
     assert _grown(leaves) == _defined(leaves).hex()
+
+
+@given(st.lists(st.lists(st.binary(max_size=8), max_size=20), max_size=8))
+def test_it_does_not_matter_in_what_portions_a_tree_grows(portions: list[list[bytes]]) -> None:
+    tree = MerkleTree()
+    for portion in portions:
+        tree.extend(portion)
+    leaves = [leaf for portion in portions for leaf in portion]
+    assert (tree.root(), tree.leaf_count) == (_defined(leaves).hex(), len(leaves))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,7 @@ def test_published_roots(count: int, root: str) -> None:
 
 def test_a_receipt_is_canonical_json() -> None:
     (row,) = chain(TENANT, [Call(request_id=None, tool=None, reason='Ä "q"\n')])
-    text = receipt_of(row, json.dumps(TENANT)).decode()
+    text = receipt_of(row, TENANT).decode()
     receipt = json.loads(text)
     assert text == json.dumps(receipt, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert receipt["version"] == 4
@@ -64,25 +75,28 @@ def test_a_receipt_is_canonical_json() -> None:
 
 
 def test_days_are_trees_of_their_own_at_their_claimed_size() -> None:
-    from datetime import timedelta
-
-    from soak_pipeline_tests.target.rows import START
-
-    of = chain(
-        TENANT, calls(4, start=START, step=timedelta(hours=9))
-    )  # 07:30, 16:30, then 01:30 and 10:30 of the next day.
+    of = chain(TENANT, calls(4, step=timedelta(hours=9)))  # 07:30, 16:30, then 01:30 and 10:30 of the next day.
     trees = DayTrees(TENANT, {"2026-11-23": 2, "2026-11-24": 1, "2026-11-25": 0})
-    for row in of:
-        trees.add(row)
-    receipts = [receipt_of(row, json.dumps(TENANT)) for row in of]
+    for batch in rows.batches(of):
+        trees.add(batch)
+    receipts = [receipt_of(row, TENANT) for row in of]
     assert trees.rows_by_day == {"2026-11-23": 2, "2026-11-24": 2}
     assert trees.root_of("2026-11-23") == _defined(receipts[:2]).hex()
     assert trees.root_of("2026-11-24") == _defined(receipts[2:3]).hex()
     assert trees.root_of("2026-11-25") == sha256(b"").hexdigest()
 
 
+def test_the_leaves_of_a_day_are_the_receipts_of_its_rows_whatever_they_say() -> None:
+    odd = [None, "", "\\N", 'a"b', "tab\t", "é😀", "\u2028", "11111111-2222-4333-8444-555555555555"]
+    of = chain(TENANT, [Call(request_id=text, tool=text, reason=text) for text in odd])
+    trees = DayTrees(TENANT, {"2026-11-23": 6})
+    for batch in rows.batches(of, 5):
+        trees.add(batch)
+    assert trees.root_of("2026-11-23") == _defined([receipt_of(row, TENANT) for row in of[:6]]).hex()
+
+
 def test_a_root_that_claims_more_rows_than_there_are_has_no_match() -> None:
     trees = DayTrees(TENANT, {"2026-11-23": 3})
-    for row in chain(TENANT, calls(2)):
-        trees.add(row)
+    for batch in rows.batches(chain(TENANT, calls(2))):
+        trees.add(batch)
     assert trees.root_of("2026-11-23") is None
