@@ -384,11 +384,14 @@ def _platform_evidence(run: SyntheticRun) -> PlatformEvidence:
 PLATFORM_PROCESSES = ("gateway-1", "gateway-2", "audit-worker", "usage-worker")
 _LEVELS: dict[str, tuple[str, tuple[str, ...], float, float]] = {
     "rss_bytes": ("platform", PLATFORM_PROCESSES, 120e6, 0.2e6),
+    "uss_bytes": ("platform", PLATFORM_PROCESSES, 100e6, 0.2e6),
     "open_fds": ("platform", PLATFORM_PROCESSES, 60.0, 1.0),
     "threads": ("platform", PLATFORM_PROCESSES, 8.0, 0.0),
     "db_pool_waiters": ("platform", ("gateway-1", "gateway-2"), 0.0, 0.0),
     "retries_per_request": ("platform", ("gateway-1", "gateway-2"), 0.0, 0.0),
     "db_connections": ("database", ("acp_audit", "acp_usage"), 12.0, 0.5),
+    "gc_share": ("platform", ("gateway-1", "gateway-2"), 0.01, 0.001),
+    "db_connections_idle_in_transaction": ("database", ("acp_audit", "acp_usage"), 0.0, 0.0),
     "outbox_pending": ("database", ("acp_audit",), 900.0, 20.0),
     "stream_length": ("redis", ("acp:audit_stream",), 300.0, 10.0),
     "consumer_lag": ("redis", ("acp:audit_stream",), 15.0, 2.0),

@@ -37,11 +37,14 @@ QUESTION = "Would every resource of the platform last for the horizon if it went
 PLATFORM_SOURCES = (Source.PLATFORM, Source.DATABASE, Source.REDIS)
 CAPABILITY_OF: Mapping[str, str] = {
     "rss_bytes": "metrics",
+    "uss_bytes": "metrics",
+    "gc_share": "metrics",
     "open_fds": "metrics",
     "threads": "metrics",
     "db_pool_waiters": "metrics",
     "retries_per_request": "metrics",
     "db_connections": "database.audit",
+    "db_connections_idle_in_transaction": "database.audit",
     "outbox_pending": "database.audit",
     "stream_length": "redis",
     "consumer_lag": "redis",
@@ -212,7 +215,7 @@ def _absent_series(evidence: RunEvidence) -> list[Finding]:
     seen = {key.series for key in evidence.telemetry if key.source in PLATFORM_SOURCES}
     findings = []
     for name, leak in LEAK_SERIES.items():
-        if name in seen:
+        if name in seen or not leak.is_expected:
             continue
         reason = unavailable(evidence, CAPABILITY_OF.get(name, "metrics")) or "no sample of it was taken"
         findings.append(unmeasured(name, f"{leak.resource} ({name}) was not watched: {reason}"))

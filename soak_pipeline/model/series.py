@@ -29,20 +29,27 @@ class LeakSeries(msgspec.Struct, frozen=True, kw_only=True):
         unit: of its values.
         headroom: growth over the leak horizon that is still healthy, in `unit`.
         resource: the words for a person.
+        is_expected: whether a target that gives the page or the store it is read from must have it; one that is not
+            expected is judged where it is there.
     """
 
     unit: str
     headroom: float
     resource: str
+    is_expected: bool = True
 
 
 _MIB = 1024.0 * 1024.0
 
 LEAK_SERIES: Mapping[str, LeakSeries] = {
     "rss_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="resident memory"),
+    "uss_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="memory of its own", is_expected=False),
     "open_fds": LeakSeries(unit="count", headroom=500, resource="open file descriptors"),
     "threads": LeakSeries(unit="count", headroom=100, resource="threads"),
     "db_connections": LeakSeries(unit="count", headroom=50, resource="database connections"),
+    "db_connections_idle_in_transaction": LeakSeries(
+        unit="count", headroom=50, resource="database connections that idle in a transaction"
+    ),
     "db_pool_waiters": LeakSeries(unit="count", headroom=20, resource="requests that wait for a database connection"),
     "stream_length": LeakSeries(unit="entries", headroom=100_000, resource="entries in the stream"),
     "consumer_lag": LeakSeries(unit="entries", headroom=10_000, resource="entries not yet read from the stream"),
@@ -51,8 +58,11 @@ LEAK_SERIES: Mapping[str, LeakSeries] = {
     "redis_memory_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="Redis memory"),
     "redis_keys": LeakSeries(unit="count", headroom=100_000, resource="Redis keys"),
     "retries_per_request": LeakSeries(unit="ratio", headroom=0.05, resource="retries per request"),
+    "gc_share": LeakSeries(
+        unit="ratio", headroom=0.25, resource="share of time for garbage collection", is_expected=False
+    ),
 }
-"""By series name; every one is expected from a target that gives metrics, databases and Redis."""
+"""By series name."""
 
 PROCESS_START_SERIES = "process_start_time_s"
 """Start time of the owner process (unix seconds); a change is a restart and splits every series of that owner."""

@@ -62,6 +62,7 @@ class ProvisionedRun(msgspec.Struct, frozen=True, kw_only=True):
         capabilities: what the target lets us measure.
         clock_skew_s: the platform's clock minus ours at preflight (seconds); None when it gave none.
         provisioned_at: UTC, ISO 8601.
+        gateway_addresses: of the gateway's name when the run began; its load goes there and nowhere else.
     """
 
     run_id: str
@@ -70,6 +71,7 @@ class ProvisionedRun(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[Capability, ...]
     clock_skew_s: float | None
     provisioned_at: str
+    gateway_addresses: tuple[str, ...] = ()
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,8 +375,8 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
         drained: whether everything was empty before the timeout; None when it cannot be observed.
         seconds: from the end of the load until then, or until giving up.
         left: what was still there, by queue.
-        first_look_s: from the end of the load until the queues were first looked at; None when that is not known. Queues
-            that were empty at the first look may have emptied at any time before it.
+        first_look_s: from the end of the load until the queues were first looked at; None when that is not known.
+            Queues that were empty at the first look may have emptied at any time before it.
     """
 
     drained: bool | None

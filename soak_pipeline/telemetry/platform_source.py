@@ -6,6 +6,7 @@ Owns which metric becomes which series. Never asks anything but `/metrics`.
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -21,6 +22,7 @@ SERVER_REQUESTS_WITHIN_SLO = "server_requests_within_slo_total"
 
 _PROCESS_SERIES: Mapping[str, str] = {
     "process_resident_memory_bytes": "rss_bytes",
+    "process_unique_memory_bytes": "uss_bytes",
     "process_open_fds": "open_fds",
     "process_threads": "threads",
     "process_cpu_seconds_total": "cpu_seconds_total",
@@ -33,11 +35,12 @@ _PROCESS_SERIES: Mapping[str, str] = {
 }
 """Gauges of one process: by metric, the series. Owner is the label `process`, or else the page's owner."""
 
+_GC_SECONDS = "process_gc_seconds_total"
 _RETRIES = ("acp_gateway_retries_total", "acp_worker_retries_total", "acp_outbox_retry_total")
 _REQUESTS = "acp_gateway_requests_total"
 _BUCKET = f"{LATENCY_METRIC}_bucket"
 _COUNT = f"{LATENCY_METRIC}_count"
-_WANTED = frozenset((*_PROCESS_SERIES, *_RETRIES, _REQUESTS, _BUCKET, _COUNT))
+_WANTED = frozenset((*_PROCESS_SERIES, _GC_SECONDS, *_RETRIES, _REQUESTS, _BUCKET, _COUNT))
 
 
 def slo_s_of(plan: Plan) -> float:
@@ -62,6 +65,7 @@ class PageSource:
         self._tenants = {tenant.tenant_id: f"tenant {tenant.name}" for tenant in plan.tenants}
         self._client = metrics_client()
         self._retries = _RetryShare()
+        self._gc = _TimeShare()
 
     def read(self) -> list[Reading]:
         """Every wanted value of the page.
@@ -70,6 +74,7 @@ class PageSource:
             Unreadable: the page does not answer, or has nothing of what is wanted.
         """
         text = fetch_page(self._client, self._page.url, self._secret)
+        read_s = time.monotonic()
         samples = list(parse_metrics(text, _WANTED))
         if not samples:
             raise Unreadable(f"{self._page.url} has none of the metrics that are sampled")
@@ -82,6 +87,12 @@ class PageSource:
         retries = _total(samples, _RETRIES)
         if retries is not None:
             readings.append(Reading(Source.PLATFORM, self._page.owner, "retries_total", retries))
+        for sample in samples:
+            if sample.name == _GC_SECONDS:
+                owner = sample.labels.get("process", self._page.owner)
+                gc_share = self._gc.since_last(owner, sample.value, read_s)
+                if gc_share is not None:
+                    readings.append(Reading(Source.PLATFORM, owner, "gc_share", gc_share))
         share = self._retries.since_last(samples)
         if share is not None:
             readings.append(Reading(Source.PLATFORM, self._page.owner, "retries_per_request", share))
@@ -132,6 +143,27 @@ class _RetryShare:
         new_requests = requests - before[1]
         new_retries = retries - before[0]
         return new_retries / new_requests if new_requests > 0 and new_retries >= 0 else None
+
+
+class _TimeShare:
+    """Seconds of an activity per second of time, per process, between two reads of its counter."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, float]] = {}
+
+    def since_last(self, owner: str, seconds: float, read_s: float) -> float | None:
+        """None at the first read, after a restart, and where no time has passed.
+
+        Args:
+            owner: the process.
+            seconds: its counter.
+            read_s: when it was read, on a monotonic clock.
+        """
+        before = self._last.get(owner)
+        self._last[owner] = (seconds, read_s)
+        if before is None or seconds < before[0] or read_s <= before[1]:
+            return None
+        return (seconds - before[0]) / (read_s - before[1])
 
 
 def _total(samples: list[Sample], names: tuple[str, ...]) -> float | None:

@@ -123,7 +123,37 @@ def test_a_restart_is_a_finding_and_does_not_hide_the_growth_before_it(tmp_path:
     assert leak.figures["restarts"] == 1
 
 
-@pytest.mark.parametrize("series", sorted(LEAK_SERIES))
+EXPECTED = sorted(name for name, leak in LEAK_SERIES.items() if leak.is_expected)
+
+
+def test_a_series_that_not_every_platform_has_may_be_missing(tmp_path: Path) -> None:
+    def poorer(run: SyntheticRun) -> None:
+        for series in set(LEAK_SERIES) - set(EXPECTED):
+            drop_series(run, series)
+
+    assert set(LEAK_SERIES) - set(EXPECTED) == {"uss_bytes", "gc_share"}
+    assert judged(tmp_path, LEAKS, poorer, profile=HALF_HOUR).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("key", "per_hour"),
+    [
+        (("platform", "gateway-1", "uss_bytes"), 400 * MIB),
+        (("platform", "gateway-2", "gc_share"), 0.05),
+        (("database", "acp_usage", "db_connections_idle_in_transaction"), 12.0),
+    ],
+)
+def test_each_resource_that_grows_is_named_with_its_owner(
+    tmp_path: Path, key: tuple[str, str, str], per_hour: float
+) -> None:
+    result = judged(tmp_path, LEAKS, lambda run: grow(run, *key, per_hour), profile=HALF_HOUR)
+
+    assert result.verdict is Verdict.FAIL
+    assert [finding.subject for finding in result.findings if finding.verdict is Verdict.FAIL] == [f"{key[1]} {key[2]}"]
+    assert result.why.startswith(f"{LEAK_SERIES[key[2]].resource} of {key[1]} grew by ")
+
+
+@pytest.mark.parametrize("series", EXPECTED)
 def test_each_expected_series_that_is_missing_is_named(tmp_path: Path, series: str) -> None:
     result = judged(tmp_path, LEAKS, lambda run: drop_series(run, series), profile=HALF_HOUR)
 

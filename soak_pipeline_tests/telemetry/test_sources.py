@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import psycopg
 import pytest
 import redis
@@ -7,6 +9,7 @@ import redis
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.target.config import MetricsPage
 from soak_pipeline.target.databases import APPLICATION_NAME, Unreadable
+from soak_pipeline.telemetry import platform_source
 from soak_pipeline.telemetry.host_source import HostSource, OwnCost
 from soak_pipeline.telemetry.platform_source import PageSource
 from soak_pipeline.telemetry.sampler import default_sources
@@ -73,6 +76,26 @@ def test_retries_are_counted_per_request_between_two_reads() -> None:
         source.close()
     # Nothing before the first difference, none without new requests, none after the counters were reset.
     assert shares == [None, 4 / 200, None, None]
+
+
+def test_time_of_garbage_collection_is_a_share_of_the_time_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counters(first: float, second: float) -> str:
+        return "\n".join(
+            f'process_gc_seconds_total{{process="gateway-{number}"}} {value}'
+            for number, value in enumerate((first, second))
+        )
+
+    pages = iter([_page(1, counters(*values)) for values in ((10.0, 7.0), (10.5, 0.2), (10.5, 0.4))])
+    clock = iter([100.0, 105.0, 110.0])
+    monkeypatch.setattr(platform_source, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with serving(lambda path, headers: (200, next(pages))) as url:
+        source = PageSource(examples.resolved(), PLAN, MetricsPage("gateway", f"{url}/metrics"))
+        reads = [_values(source.read()) for _ in range(3)]
+        source.close()
+
+    shares = [[read.get((f"gateway-{number}", "gc_share")) for number in (0, 1)] for read in reads]
+    # Half a second of five; the second process was started anew, and then took a fifth of a second of five.
+    assert shares == [[None, None], [pytest.approx(0.1), None], [0.0, pytest.approx(0.04)]]
 
 
 def test_a_page_without_anything_wanted_is_unreadable() -> None:
@@ -142,14 +165,15 @@ def test_redis_gives_memory_keys_streams_and_dead_letters(redis_url: str) -> Non
 
 
 def test_every_leak_series_has_a_source(dsns: dict[str, str], redis_url: str) -> None:
-    page = _page(1, "process_threads 3")
+    own = "process_threads 3\nprocess_unique_memory_bytes 5e6\nprocess_gc_seconds_total"
+    page = _page(1, f"{own} 1")
     with redis.Redis.from_url(redis_url) as client:
         client.xadd("acp:audit_stream", {"x": "y"})
     with serving(lambda path, headers: (200, page)) as url:
         resolved = examples.resolved(dsns=dsns, redis_url=redis_url, pages=(MetricsPage("gateway", url),))
         sources = default_sources(resolved, PLAN)
         series = {reading.series for source in sources for reading in source.read()}
-        page = _page(2, "process_threads 3")
+        page = _page(2, f"{own} 2")
         series |= {reading.series for source in sources for reading in source.read()}
         for source in sources:
             source.close()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from infra.acp.process_figures import GcClock, resident_bytes, unique_bytes
+
 if TYPE_CHECKING:
     from infra.acp.gateway.fair_slots import FairSlots
     from infra.acp.gateway.services import Services
@@ -63,8 +65,10 @@ OPEN_FDS = _gauge("process_open_fds", "Open file descriptors")
 CPU = _gauge("process_cpu_seconds_total", "User and system CPU time")
 START_TIME = _gauge("process_start_time_seconds", "Start of the process, unix seconds")
 THREADS = _gauge("process_threads", "Threads")
+UNIQUE_MEMORY = _gauge("process_unique_memory_bytes", "Resident memory that nothing else shares")
+GC_SECONDS = _gauge("process_gc_seconds_total", "Time that the garbage collector took")
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_GC_CLOCK = GcClock()
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -114,16 +118,12 @@ def sample_process(services: Services, slots: FairSlots, inflight: int, loop_lag
         POOL_SIZE.labels(name, database).set(pool.get_size())
         POOL_IN_USE.labels(name, database).set(pool.get_size() - pool.get_idle_size())
     RSS.labels(name).set(resident_bytes())
+    UNIQUE_MEMORY.labels(name).set(unique_bytes())
+    GC_SECONDS.labels(name).set(_GC_CLOCK.seconds)
     OPEN_FDS.labels(name).set(len(os.listdir("/proc/self/fd")))
     THREADS.labels(name).set(len(os.listdir("/proc/self/task")))
     times = os.times()
     CPU.labels(name).set(times.user + times.system)
-
-
-def resident_bytes() -> int:
-    """This process's resident memory."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * _PAGE_BYTES
 
 
 def sample_start(name: str) -> None:

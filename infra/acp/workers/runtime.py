@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -17,6 +18,7 @@ import redis
 from prometheus_client import REGISTRY, Counter, Gauge, start_http_server
 from prometheus_client.registry import Collector
 
+from infra.acp.process_figures import GcClock, unique_bytes
 from infra.acp.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,10 @@ DB_CONNECTIONS = Gauge("acp_worker_db_connections", "Connections to PostgreSQL t
 
 THREADS = Gauge("process_threads", "Threads of the process")
 THREADS.set_function(threading.active_count)
+UNIQUE_MEMORY = Gauge("process_unique_memory_bytes", "Resident memory that nothing else shares")
+UNIQUE_MEMORY.set_function(unique_bytes)
+GC_SECONDS = Gauge("process_gc_seconds_total", "Time that the garbage collector took")
+GC_SECONDS.set_function(partial(getattr, GcClock(), "seconds"))
 
 _WATCH_INTERVAL_S: Final = 0.2
 _RETRY_FIRST_S: Final = 0.1

@@ -129,16 +129,21 @@ def leaks(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     owner, _, series = growing.subject.rpartition(" ")
     fixes = {
         "rss_bytes": "Take heap snapshots of that process an hour apart and compare; look for caches without a bound.",
+        "uss_bytes": "Take heap snapshots of that process an hour apart and compare; look for caches without a bound.",
+        "gc_share": "Count the objects that the collector tracks, by type, an hour apart; what grows is what it walks.",
         "open_fds": "List the process's open files and sockets (/proc/PID/fd) and look for what is never closed.",
         "threads": "List the process's threads by name; look for executors that are created per request.",
         "db_connections": "Look in pg_stat_activity for idle connections, by application_name; close what is opened.",
+        "db_connections_idle_in_transaction": "Look in pg_stat_activity for the query after which they wait: its "
+        "commit or rollback is missing on some path.",
         "redis_keys": "Sample keys by prefix for those without a time to live, and give them one.",
         "redis_memory_bytes": "Sample keys by size (MEMORY USAGE) and prefix; give them a time to live or a bound.",
         "retries_per_request": "Find the call that is retried, and why it fails the first time more and more often.",
     }
     queues = "Its consumer is slower than the load: compare arrival and service rate, and give it more workers."
     return Diagnosis(
-        f"{series}_grows",
+        # Memory of its own is part of the resident memory: one cause, whichever of the two grows faster.
+        f"{'rss_bytes' if series == 'uss_bytes' else series}_grows",
         f"{owner} keeps what it should give back: {series} grows{_rate(growing)} all along the soak.",
         fixes.get(series, queues),
     )
