@@ -19,7 +19,7 @@ from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.plan import make_plan, run_id_of
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.request import SoakRequest
-from soak_pipeline.model.stage_outputs import ProvisionedRun, StageStatus, TeardownReceipt
+from soak_pipeline.model.stage_outputs import PlatformEvidence, ProvisionedRun, StageStatus, TeardownReceipt
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.stages.agent_fanout import fan_out
@@ -159,6 +159,10 @@ def test_a_healthy_platform_passes_and_damage_turns_the_right_criterion(context:
     results = _judged(context)
     assert _failed(results) == {"usage_matches_audit"}
     assert "tenant C" in results["usage_matches_audit"].why
+    readings = context.folder.read_output("platform_evidence", PlatformEvidence).readings
+    assert [reading.gaps for reading in readings[-2:]] == [0, 1]
+    assert readings[-2].at_s < readings[-1].at_s
+    assert "gaps by reading: 0 at " in (results["usage_matches_audit"].likely_cause or "")
 
     with psycopg.connect(context.environment["ACP_AUDIT_DSN"], autocommit=True) as audit:
         audit.execute("ALTER TABLE audit_logs DISABLE TRIGGER USER")
