@@ -287,6 +287,39 @@ def prove(
 
 
 @app.command()
+@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Newest runs of each level and target that stay.")
+@click.option("--older-than", metavar="AGE", help="Only runs that began longer ago, such as 30d or 12h.")
+@click.option(
+    "--whole", is_flag=True, help="Delete whole folders; by default the records and the telemetry, and reports stay."
+)
+@click.option(
+    "--releases",
+    type=click.File(),
+    help="Releases that are still asked for, one a line, `-` for standard input; by default every one of a run.",
+)
+@click.option("--yes", is_flag=True, help="Delete; otherwise it is only said what would go.")
+@_reports
+def prune(keep: int | None, older_than: str | None, whole: bool, releases: Any, yes: bool, reports: Path) -> int:
+    """Delete what old runs no longer need; never what a release refers to, and only with --yes.
+
+    A release refers to the newest run of it per level, target and commit. That run stays as it is, and so do the newest
+    run of each level and target, runs that go on, and those with a file named `keep` in their folder.
+    """
+    from datetime import UTC, datetime
+
+    from soak_pipeline.commands.prune import Rules, age_s_of, releases_of
+    from soak_pipeline.commands.prune import prune as prune_runs
+
+    rules = Rules(
+        newest=keep,
+        older_than_s=None if older_than is None else age_s_of(older_than),
+        releases=None if releases is None else releases_of(releases.read()),
+        whole=whole,
+    )
+    return prune_runs(reports, rules, os.environ, now=datetime.now(UTC), for_certain=yes)
+
+
+@app.command()
 @_run
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_reports
