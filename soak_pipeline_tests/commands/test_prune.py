@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.cli import app
@@ -298,6 +298,13 @@ def answers_at(reports: Path, now: datetime) -> dict[GateQuestion, GateAnswer]:
     return {question: answer(reports, question, now) for question in questions}
 
 
+ALL = [Rules(older_than_s=1.0, whole=True)]
+UNRELEASED = ("nightly", "", "", "s", "PASS")
+
+
+@example([("nightly", "v1", "0123abc", "s", "FAIL"), ("nightly", "v1", "", "s", "PASS"), UNRELEASED], ALL)
+@example([("nightly", "v1", "", "s", "FAIL"), UNRELEASED, ("nightly", "v1", "", "t", "PASS")], ALL)
+@example([("nightly", "v1", "", "s", "PASS"), ("nightly", "v1", "", "s", "none"), UNRELEASED], ALL)
 @settings(max_examples=15, deadline=None)
 @given(runs=RUNS, all_rules=st.lists(RULES, min_size=1, max_size=3))
 def test_whatever_is_pruned_the_gate_answers_the_same_for_every_release(
