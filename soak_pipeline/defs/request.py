@@ -9,7 +9,10 @@ import dagster as dg
 from soak_pipeline.defs.jobs import soak_job_name, soak_jobs
 from soak_pipeline.defs.partitions import add_soak_run
 from soak_pipeline.defs.run_config import SoakConfig, run_config_of
+from soak_pipeline.model.plan import run_id_of
 from soak_pipeline.model.request import SoakRequest
+from soak_pipeline.stages.provision import plan_of
+from soak_pipeline.target.config import refuse_unless_confirmed
 
 REQUESTED_RUN_TAG = "soak/requested_run"
 REQUEST_OP = "accept_request"
@@ -20,11 +23,12 @@ def accept_request(context: dg.OpExecutionContext, config: SoakConfig) -> None:
     """Checks the form, adds the partition of the new run, and notes its key in this run's tags.
 
     Raises:
-        BadInput: unknown profile, number or threshold; nothing is started.
+        BadInput: unknown profile, number or threshold, or no such target file; nothing is started.
+        LoadRefused: the target allows no load, less load, or wants its name typed again; nothing is started.
     """
     request = config.request()
-    request.resolved_profile()
-    request.resolved_thresholds()
+    plan = plan_of(request, run_id_of(datetime.now(UTC)))
+    refuse_unless_confirmed(plan.target, production_confirmed_as=request.confirm_production)
     run_id = add_soak_run(context.instance, datetime.now(UTC))
     context.instance.add_run_tags(context.run.run_id, {REQUESTED_RUN_TAG: run_id})
     context.log.info(f"soak run {run_id} will start within seconds")

@@ -10,6 +10,7 @@ process looks over all connections ten times a second and cuts those that are ov
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import ssl
 import time
@@ -27,6 +28,8 @@ from soak_pipeline.model.traffic import Outcome
 RECEIVE_BYTES = 32 * 1024
 REAP_EVERY_S = 0.1
 _KernelSocket = monkey.get_original("socket", "socket")
+
+_turns = itertools.count()
 
 STALE_AFTER_S = 0.002
 """A connection that rested longer is checked before use: the server may have closed it meanwhile."""
@@ -157,8 +160,7 @@ class Connection:
             self._socket = None
 
     def _connect(self) -> None:
-        address = (self._authority.host, self._authority.port)
-        connected = gevent_socket.create_connection(address, timeout=max(0.001, self.deadline - time.monotonic()))
+        connected = _connected(self._authority, self.deadline)
         connected.setsockopt(gevent_socket.IPPROTO_TCP, gevent_socket.TCP_NODELAY, 1)
         # Detached from gevent's wrapper: a send or receive is then one system call and nothing else.
         self._socket = _KernelSocket(fileno=connected.detach())
@@ -223,10 +225,9 @@ class TlsConnection(Connection):
         """Nothing to do: the socket's own timeout ends the exchange."""
 
     def _connect(self) -> None:
-        address = (self._authority.host, self._authority.port)
-        remaining_s = max(0.001, self.deadline - time.monotonic())
-        plain = gevent_socket.create_connection(address, timeout=remaining_s)
+        plain = _connected(self._authority, self.deadline)
         try:
+            plain.settimeout(max(0.001, self.deadline - time.monotonic()))
             plain.setsockopt(gevent_socket.IPPROTO_TCP, gevent_socket.TCP_NODELAY, 1)
             self._socket = self._context.wrap_socket(plain, server_hostname=self._authority.host)
         except BaseException:
@@ -247,6 +248,24 @@ class TlsConnection(Connection):
         self._socket.settimeout(remaining_s)
         data: bytes = self._socket.recv(RECEIVE_BYTES)
         return data
+
+
+def _connected(authority: Authority, deadline: float) -> Any:
+    """A connected socket; where there are several addresses, connections begin with each in turn.
+
+    Raises:
+        OSError: none of them can be connected to in time.
+    """
+    hosts = authority.addresses or (authority.host,)
+    first = next(_turns) if len(hosts) > 1 else 0
+    for number in range(len(hosts)):
+        address = (hosts[(first + number) % len(hosts)], authority.port)
+        try:
+            return gevent_socket.create_connection(address, timeout=max(0.001, deadline - time.monotonic()))
+        except OSError:
+            if number + 1 == len(hosts) or time.monotonic() >= deadline:
+                raise
+    raise AssertionError("there is at least one host")
 
 
 def connection_to(authority: Authority, timeout_s: float, reaper: Reaper) -> Connection:

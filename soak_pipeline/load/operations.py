@@ -42,6 +42,7 @@ class Authority(NamedTuple):
         tls: whether to speak TLS.
         host_header: value of the Host header.
         base_path: path that precedes every request path, without a trailing slash.
+        addresses: to connect to instead of looking the host up; empty looks it up at each connection.
     """
 
     host: str
@@ -49,6 +50,7 @@ class Authority(NamedTuple):
     tls: bool
     host_header: str
     base_path: str
+    addresses: tuple[str, ...] = ()
 
 
 class Template(NamedTuple):

@@ -61,7 +61,7 @@ class LoadProcess:
         self._parent_pid = os.getppid()
         self._over = False
         self.failure = ""
-        self.runtime = LoadRuntime(spec, index, spec.plan.profile.max_requests_per_second / spec.workers)
+        self.runtime = LoadRuntime(spec, index, spec.plan.requests_per_second_max / spec.workers)
 
     def start(self) -> None:
         """Starts the housekeeping; from here on the process ends when its lease does.

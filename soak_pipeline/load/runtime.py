@@ -58,7 +58,9 @@ class LoadRuntime:
         plan = spec.plan
         self.spec = spec
         self.worker = worker
-        self.authority: Authority = authority_of(spec.gateway_url)
+        self.authority: Authority = authority_of(spec.gateway_url)._replace(
+            addresses=spec.provisioned.gateway_addresses
+        )
         self.timeout_s = plan.profile.request_timeout_s
         self.tenants = tuple(tenant.name for tenant in plan.tenants)
         self._tenant_codes = {name: code for code, name in enumerate(self.tenants)}

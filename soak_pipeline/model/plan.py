@@ -77,6 +77,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the run's evidence carries a seal; runs of the first format have none."""
         return self.format_version > 1
 
+    @property
+    def requests_per_second_max(self) -> float:
+        """Hard cap of the load, over all its processes: the profile's, or a lower one of the target."""
+        own = self.target.max_requests_per_second
+        return self.profile.max_requests_per_second if own is None else min(own, self.profile.max_requests_per_second)
+
     def tenant(self, name: str) -> TenantPlan:
         """The tenant of that name."""
         return next(tenant for tenant in self.tenants if tenant.name == name)
@@ -265,6 +271,18 @@ def fairness_session(plan: Plan, look: int) -> LoadSession:
         spawn_per_second=plan.profile.spawn_per_second,
         windows=_back_to_back([(Phase.WARMUP, fairness.warmup_s, 0.0, baseline), *stretches]),
     )
+
+
+def peak_load(plan: Plan) -> tuple[int, float]:
+    """Most virtual users at a time, and most planned requests per second, over every session of a run."""
+    sessions = (fairness_session(plan, 0), soak_session(plan))
+    users = max(plan.profile.fanout.agents, *(sum(session.users.values()) for session in sessions))
+    rates = (
+        sum(load.requests_per_second for load in window.loads.values())
+        for session in sessions
+        for window in session.windows
+    )
+    return users, max(rates)
 
 
 def _fairness_loads(plan: Plan, phase: Phase) -> dict[str, TenantLoad]:

@@ -44,6 +44,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         gateway_url, gateway_url_env: base URL of the gateway, or the environment variable that holds it; one of both.
         load_hosts: hosts that load may be sent to when the URL comes from the environment; the file, not the
             environment, decides where load goes. With `gateway_url` it is that URL's host.
+        max_users: most virtual users at a time; None leaves it to the profile.
+        max_requests_per_second: most requests per second of all load processes together; None leaves it to the profile.
         execute_path: path of an execution; `{tool}` stands for the tool.
         admin_email_env, admin_password_env: environment variables with the operator credentials.
         databases: DSNs by environment variable.
@@ -64,6 +66,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     gateway_url: str | None = None
     gateway_url_env: str | None = None
     load_hosts: tuple[str, ...] = ()
+    max_users: int | None = None
+    max_requests_per_second: float | None = None
     execute_path: str = "/execute/{tool}"
     admin_email_env: str = "ACP_ADMIN_EMAIL"
     admin_password_env: str = "ACP_ADMIN_PASSWORD"

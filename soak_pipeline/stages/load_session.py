@@ -9,7 +9,7 @@ from soak_pipeline.model.plan import LoadSession
 from soak_pipeline.model.stage_outputs import ProvisionedRun, SessionReport, StageStatus
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.target_lock import hold_target
-from soak_pipeline.target.config import ResolvedTarget
+from soak_pipeline.target.config import ResolvedTarget, refuse_elsewhere
 from soak_pipeline.telemetry.sampler import Sampler
 
 _SEVERITY = (StageStatus.COMPLETE, StageStatus.CUT_SHORT, StageStatus.FAILED)
@@ -20,9 +20,12 @@ def claim_target(context: StageContext) -> ResolvedTarget:
 
     Raises:
         AlreadyRunning: another soak holds it.
+        LoadRefused: the environment names a gateway where the plan's target file allows no load.
     """
     hold_target(context.plan.target.name, context.folder.run_id, context.environment)
-    return context.target()
+    resolved = context.target()
+    refuse_elsewhere(resolved)
+    return resolved
 
 
 def run_load(context: StageContext, session: LoadSession, provisioned: ProvisionedRun) -> SessionReport:

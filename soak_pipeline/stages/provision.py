@@ -11,7 +11,14 @@ from soak_pipeline.model.stage_outputs import ProvisionedRun
 from soak_pipeline.stages.clock import utc_now
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.target_lock import hold_target
-from soak_pipeline.target.config import load_target, refuse_unless_load_allowed, resolve
+from soak_pipeline.target.addresses import addresses_of
+from soak_pipeline.target.config import (
+    load_target,
+    refuse_beyond_caps,
+    refuse_elsewhere,
+    refuse_unless_load_allowed,
+    resolve,
+)
 from soak_pipeline.target.preflight import preflight
 from soak_pipeline.target.provisioning import provision as provision_tenants
 
@@ -21,8 +28,9 @@ def plan_of(request: SoakRequest, run_id: str) -> Plan:
 
     Raises:
         BadInput: every problem of the request or the target file.
+        LoadRefused: more load than the target allows.
     """
-    return make_plan(
+    plan = make_plan(
         run_id=run_id,
         profile=request.resolved_profile(),
         target=load_target(Path(request.target_path)),
@@ -31,6 +39,8 @@ def plan_of(request: SoakRequest, run_id: str) -> Plan:
         release=request.release,
         commit=request.commit,
     )
+    refuse_beyond_caps(plan)
+    return plan
 
 
 def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
@@ -50,6 +60,8 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
     plan = context.plan
     hold_target(plan.target.name, plan.run_id, context.environment)
     resolved = context.target()
+    refuse_elsewhere(resolved)
+    addresses = addresses_of(resolved.gateway_url)
     capabilities, clock_skew_s = preflight(resolved, plan)
     for capability in capabilities:
         if not capability.available:
@@ -62,6 +74,7 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
         tenants=tenants,
         capabilities=capabilities,
         clock_skew_s=clock_skew_s,
+        gateway_addresses=addresses,
         provisioned_at=utc_now(),
     )
 

@@ -7,6 +7,7 @@ into a message or a repr.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import types
 import typing
@@ -22,6 +23,8 @@ import psycopg.conninfo
 import yaml
 
 from soak_pipeline.model.errors import BadInput, LoadRefused
+from soak_pipeline.model.plan import Plan, peak_load
+from soak_pipeline.model.profile import MAX_USERS
 from soak_pipeline.model.target import DatabaseNames, Target
 
 MAX_FILE_BYTES = 64 * 1024
@@ -150,21 +153,79 @@ def refuse_unless_load_allowed(resolved: ResolvedTarget, *, production_confirmed
     Raises:
         LoadRefused: with every reason.
     """
-    target = resolved.target
+    problems = [
+        *_problems_of_permission(resolved.target),
+        *_problems_of_confirmation(resolved.target, production_confirmed_as),
+        *_problems_of_host(resolved),
+    ]
+    if problems:
+        raise LoadRefused(f"target {resolved.target.name}", problems)
+
+
+def refuse_unless_confirmed(target: Target, *, production_confirmed_as: str) -> None:
+    """The part of `refuse_unless_load_allowed` that needs no environment: for a form, before its run exists.
+
+    Raises:
+        LoadRefused: with every reason.
+    """
+    problems = [*_problems_of_permission(target), *_problems_of_confirmation(target, production_confirmed_as)]
+    if problems:
+        raise LoadRefused(f"target {target.name}", problems)
+
+
+def refuse_elsewhere(resolved: ResolvedTarget) -> None:
+    """Stands before each load of a run whose plan is frozen: the environment may have changed since.
+
+    Raises:
+        LoadRefused: the target does not allow load, or the gateway is at a host that the file does not name.
+    """
+    problems = [*_problems_of_permission(resolved.target), *_problems_of_host(resolved)]
+    if problems:
+        raise LoadRefused(f"target {resolved.target.name}", problems)
+
+
+def refuse_beyond_caps(plan: Plan) -> None:
+    """Refuses a plan that would ask for more users or requests than profile and target file allow.
+
+    Raises:
+        LoadRefused: with the figures; nothing was sent.
+    """
+    users, requests_per_second = peak_load(plan)
+    cap = plan.requests_per_second_max
+    target = plan.target
     problems = []
-    if target.allow_load is not True:
-        problems.append("allow_load is not true; set `allow_load: true` in the target file if load may be sent there")
-    if target.production and production_confirmed_as != target.name:
+    if target.max_users is not None and users > target.max_users:
         problems.append(
-            f"it is a production target; confirm with its name, {target.name!r}, that load may be sent there"
+            f"the plan has up to {users:,} virtual users at a time, the target allows {target.max_users:,} (max_users);"
+            " take a smaller profile or fewer --users"
         )
-    if resolved.host not in allowed_hosts(target):
+    if requests_per_second > cap:
+        whose = "profile" if cap == plan.profile.max_requests_per_second else "target"
         problems.append(
-            f"the gateway's host {resolved.host!r} is not one that the file names"
-            f" ({', '.join(allowed_hosts(target)) or 'none'}); add it to load_hosts if load may be sent there"
+            f"the plan sends up to {requests_per_second:,.0f} requests/s, the {whose} allows {cap:,.0f}"
+            " (max_requests_per_second); take a smaller profile or fewer --users"
         )
     if problems:
         raise LoadRefused(f"target {target.name}", problems)
+
+
+def _problems_of_permission(target: Target) -> Iterator[str]:
+    if target.allow_load is not True:
+        yield "allow_load is not true; set `allow_load: true` in the target file if load may be sent there"
+
+
+def _problems_of_confirmation(target: Target, confirmed_as: str) -> Iterator[str]:
+    if target.production and confirmed_as != target.name:
+        yield f"it is a production target; confirm with its name, {target.name!r}, that load may be sent there"
+
+
+def _problems_of_host(resolved: ResolvedTarget) -> Iterator[str]:
+    allowed = allowed_hosts(resolved.target)
+    if resolved.host not in allowed:
+        yield (
+            f"the gateway's host {resolved.host!r} is not one that the file names"
+            f" ({', '.join(allowed) or 'none'}); add it to load_hosts if load may be sent there"
+        )
 
 
 def allowed_hosts(target: Target) -> tuple[str, ...]:
@@ -301,7 +362,7 @@ def _in_words(kind: Any) -> str:
         return " or ".join(_in_words(part) for part in typing.get_args(kind) if part is not type(None))
     if typing.get_origin(kind) is tuple:
         return "a list of texts"
-    return {bool: "true or false", str: "text"}.get(kind, str(kind))
+    return {bool: "true or false", str: "text", int: "a whole number", float: "a number"}.get(kind, str(kind))
 
 
 def _problems_of(target: Target) -> Iterator[str]:
@@ -315,6 +376,10 @@ def _problems_of(target: Target) -> Iterator[str]:
     for host in target.load_hosts:
         if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", host):
             yield "load_hosts must be host names or addresses, without scheme, port or path"
+    if target.max_users is not None and not 1 <= target.max_users <= MAX_USERS:
+        yield f"max_users must be 1 to {MAX_USERS:,}"
+    if target.max_requests_per_second is not None and not 0.0 < target.max_requests_per_second < math.inf:
+        yield "max_requests_per_second must be above 0"
     for name, url in _urls_of(target):
         if problem := _problem_of_url(url):
             yield f"{name} {problem}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -54,6 +55,27 @@ def test_a_form_with_a_mistake_starts_nothing(definitions: dg.Definitions, insta
     run = _request(definitions, instance, profile="nightlee")
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert instance.get_dynamic_partitions("soak_runs") == []
+
+
+@pytest.mark.parametrize("line", ["production: true", "allow_load: false", "max_users: 10"])
+def test_a_form_that_asks_for_more_than_its_target_allows_starts_nothing(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "target.yaml"
+    allowed = "" if line.startswith("allow_load") else "allow_load: true\n"
+    path.write_text(f"name: staging\ngateway_url: https://acp.example\n{allowed}{line}\n")
+    run = _request(definitions, instance, target_path=str(path), confirm_production="production")
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert instance.get_dynamic_partitions("soak_runs") == []
+
+
+def test_a_production_target_is_asked_for_twice(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    path = tmp_path / "target.yaml"
+    path.write_text("name: live\ngateway_url: https://acp.example\nallow_load: true\nproduction: true\n")
+    run = _request(definitions, instance, target_path=str(path), confirm_production="live")
+    assert run.status is dg.DagsterRunStatus.SUCCESS
 
 
 def test_a_tick_of_the_schedule_is_one_run_however_often_it_is_evaluated(

@@ -375,16 +375,17 @@ def test_a_caller_that_raises_stops_the_load_and_the_report_is_kept(tmp_path: Pa
     assert report.records == len(read_requests(tmp_path / "requests")) > 11
 
 
-def test_the_hard_cap_holds(tmp_path: Path) -> None:
-    plan = example_plan(max_requests_per_second=20.0)
+def test_the_targets_cap_holds_over_all_workers(tmp_path: Path) -> None:
+    plan = example_plan(load_workers=2)
+    plan = msgspec.structs.replace(plan, target=msgspec.structs.replace(plan.target, max_requests_per_second=20.0))
     session = example_session(users={"A": 10}, pace_s=0.1, warmup_s=0.5, soak_s=2.5, mix=dict(PROBE_MIX))
     with running_platform(behaviour_for(plan)) as platform:
         report = run(tmp_path, platform.url, plan=plan, session=session)
     assert report.status is StageStatus.COMPLETE
-    (worker,) = report.workers
-    assert worker.due["A"] == 300
+    assert [worker.lost for worker in report.workers] == [False, False]
+    assert sum(worker.due["A"] for worker in report.workers) == 300
     # 3 s at 20 per second, and the tenth of a second that may come at once.
-    assert 40 <= worker.sent["A"] <= 75
+    assert 40 <= sum(worker.sent["A"] for worker in report.workers) <= 75
 
 
 def test_a_second_run_of_a_session_sets_the_first_records_aside(tmp_path: Path) -> None:
