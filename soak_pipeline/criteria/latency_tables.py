@@ -110,12 +110,14 @@ def server_cross_checks(evidence: RunEvidence) -> tuple[ServerCrossCheck, ...]:
     if evidence.platform_evidence is None:
         return ()
     requests = evidence.requests
-    counted = requests.take(_known_to_the_server(requests)) if len(requests) else None
+    counted = _known_to_the_server(requests) if len(requests) else None
     checks = []
     for server in evidence.platform_evidence.server_latency:
         within_ms = server.slo_s * 1_000.0
-        service_ms = np.empty(0) if counted is None else counted.take(counted.where(tenant=server.tenant)).service_ms
-        client_within, client_total = int((service_ms <= within_ms).sum()), len(service_ms)
+        client_within = client_total = 0
+        if counted is not None:
+            service_us = requests.columns["service_us"][counted & requests.where(tenant=server.tenant)]
+            client_within, client_total = int((service_us <= within_ms * 1_000.0).sum()), len(service_us)
         server_share = agreement = None
         if server.requests and server.within_slo is not None:
             server_share = server.within_slo / server.requests
