@@ -53,14 +53,15 @@ def preflight(
     """
     _require_open_files(plan)
     require_reachable(resolved, transport=transport)
+    prometheus = _prometheus(resolved)
     with Gateway(resolved, transport=transport) as gateway:
         capabilities = [
             Capability(name="gateway", available=True),
             Capability(name="operator_credentials", available=True),
             *(_database(resolved, name) for name in DATABASES),
             _redis(resolved),
-            *_metrics(resolved),
-            *_prometheus(resolved),
+            *_metrics(resolved, has_prometheus=any(capability.available for capability in prometheus)),
+            *prometheus,
         ]
         return tuple(capabilities), clock_skew_s(resolved, gateway)
 
@@ -167,8 +168,8 @@ def _redis(resolved: ResolvedTarget) -> Capability:
     return Capability(name="redis", available=True)
 
 
-def _metrics(resolved: ResolvedTarget) -> tuple[Capability, Capability]:
-    """Whether the pages can be read, and whether one of them has the gateway's latency per tenant.
+def _metrics(resolved: ResolvedTarget, *, has_prometheus: bool) -> tuple[Capability, Capability]:
+    """Whether the pages can be read, and whether one of them, or a Prometheus, has the gateway's latency per tenant.
 
     Pages that do not answer are asked again for a while: a platform that has just been started may not have all yet.
     """
@@ -182,8 +183,8 @@ def _metrics(resolved: ResolvedTarget) -> tuple[Capability, Capability]:
         Capability(name="metrics", available=not problems, reason="; ".join(problems)),
         Capability(
             name="server_latency",
-            available=has_latency,
-            reason="" if has_latency else f"no metrics page has {LATENCY_METRIC}",
+            available=has_latency or has_prometheus,
+            reason="" if has_latency or has_prometheus else f"no metrics page has {LATENCY_METRIC}",
         ),
     )
 
@@ -205,7 +206,7 @@ def _ask_pages(resolved: ResolvedTarget) -> tuple[list[str], bool]:
 
 
 def _prometheus(resolved: ResolvedTarget) -> tuple[Capability, ...]:
-    """Whether the Prometheus can be asked; nothing where the target names none, because no criterion needs one."""
+    """Whether the Prometheus can be asked; nothing where the target names none, because the pages do without one."""
     url = resolved.target.prometheus_url
     if url is None:
         return ()

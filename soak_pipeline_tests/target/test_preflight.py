@@ -74,6 +74,14 @@ def test_what_is_named_but_does_not_work_is_absent_with_its_reason(
     assert "secret-" not in repr(found)
 
 
+def test_a_prometheus_stands_in_for_a_metrics_page_with_the_latencies() -> None:
+    with serving(lambda path, headers: (200 if path == "/-/ready" else 404, b"")) as url:
+        found = _capabilities(examples.resolved(examples.target(prometheus_url=url)))
+    assert found["prometheus"].available
+    assert found["server_latency"].available
+    assert found["metrics"].available is False
+
+
 def test_a_page_that_comes_late_is_waited_for() -> None:
     answers = iter([(503, b""), (200, PAGE)])
     with serving(lambda path, headers: next(answers)) as url:
