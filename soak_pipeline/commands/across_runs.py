@@ -7,7 +7,6 @@ from itertools import groupby
 from pathlib import Path
 
 from soak_pipeline.analysis.comparison import Change
-from soak_pipeline.analysis.run_trends import run_course
 from soak_pipeline.criteria.run_comparison import (
     FEWEST_RUNS_FOR_SPREAD,
     ComparedMetric,
@@ -18,11 +17,7 @@ from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
 from soak_pipeline.model.documents import LatencyDocument
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, BadInput, EvidenceUnreadable
-from soak_pipeline.report.history import StoredRun, stored_run, write_history
-
-FIGURES = ("slowest_ms_p95", "slowest_ms_p99", "worst_ratio", "rss_bytes_slope_per_hour")
-FALSE_ALARM_SHARE = 0.01
-"""Chance that a history without any change shows one, over all its figures; and the same for a trend."""
+from soak_pipeline.report.history import StoredRun, change_lines, stored_run, write_history
 
 
 def compare_stored(reference: Path, candidate: Path, margin: float) -> int:
@@ -114,8 +109,8 @@ def show_history(reports: Path) -> int:
                 f"  {run.run_id}  {run.verdict:<12}  slowest p95 {_number(run.slowest_ms_p95)} ms"
                 f"  p99 {_number(run.slowest_ms_p99)} ms  worst rise {_number(run.worst_ratio)}x  {run.release}"
             )
-        for line in _change_lines(kind):
-            print(line)
+        for line in change_lines(kind):
+            print(f"  {line}")
     print(write_history(reports))
     return EXIT_PASS
 
@@ -127,25 +122,6 @@ def _stored_runs(reports: Path) -> Iterator[StoredRun]:
             yield stored_run(folder)
         except EvidenceUnreadable:
             continue
-
-
-def _change_lines(runs: list[StoredRun]) -> Iterator[str]:
-    """Changes of level of each figure, and its trend."""
-    for name in FIGURES:
-        measured = [(run, value) for run in runs if (value := getattr(run, name)) is not None]
-        values = [value for _, value in measured]
-        course = run_course(values, alpha=FALSE_ALARM_SHARE / len(FIGURES))
-        for change in course.changes:
-            first = measured[change.index][0]
-            yield (
-                f"  change of {name} at {first.run_id} {first.release}: {change.before:.4g} -> {change.after:.4g}"
-                f" (p {change.p_value:.3f})"
-            )
-        if (trend := course.trend) is not None:
-            yield (
-                f"  trend of {name} over {trend.runs} runs since {measured[course.trend_since][0].run_id}:"
-                f" {trend.slope_per_run:+.4g} per run ({trend.lower:.4g} to {trend.upper:.4g}, p {trend.p_value:.3f})"
-            )
 
 
 def _number(value: float | None) -> str:

@@ -7,12 +7,13 @@ and target.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
+from soak_pipeline.analysis.run_trends import run_course
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_text
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
@@ -28,6 +29,9 @@ from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 T = TypeVar("T")
 
 HISTORY_FILE = "history.html"
+FIGURES = ("slowest_ms_p95", "slowest_ms_p99", "worst_ratio", "rss_bytes_slope_per_hour")
+FALSE_ALARM_SHARE = 0.01
+"""Chance that a history without any change shows one, over all its figures; and the same for a trend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,14 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs of one profile against one target, oldest first, and their charts."""
+    """Runs of one profile against one target, oldest first, their charts, and their changes and trends in words."""
 
     key: str
     profile: str
     target: str
     runs: Sequence[StoredRun]
     charts: Sequence[Chart]
+    changes: Sequence[str]
 
     @property
     def newest_first(self) -> list[StoredRun]:
@@ -144,6 +149,28 @@ def history_html(runs: Iterable[StoredRun], unreadable: Sequence[tuple[str, str]
     )
 
 
+def change_lines(runs: Sequence[StoredRun]) -> Iterator[str]:
+    """Changes of level of each figure, and its trend, in words.
+
+    Args:
+        runs: of one profile and target, oldest first.
+    """
+    for name in FIGURES:
+        measured = [(run, value) for run in runs if (value := getattr(run, name)) is not None]
+        course = run_course([value for _, value in measured], alpha=FALSE_ALARM_SHARE / len(FIGURES))
+        for change in course.changes:
+            first = measured[change.index][0]
+            yield (
+                f"change of {name} at {first.run_id} {first.release}: {change.before:.4g} -> {change.after:.4g}"
+                f" (p {change.p_value:.3f})"
+            )
+        if (trend := course.trend) is not None:
+            yield (
+                f"trend of {name} over {trend.runs} runs since {measured[course.trend_since][0].run_id}:"
+                f" {trend.slope_per_run:+.4g} per run ({trend.lower:.4g} to {trend.upper:.4g}, p {trend.p_value:.3f})"
+            )
+
+
 def _group(index: int, runs: list[StoredRun]) -> Group:
     key = f"group-{index}"
     run_ids = [run.run_id for run in runs]
@@ -159,7 +186,8 @@ def _group(index: int, runs: list[StoredRun]) -> Group:
     ]
     verdicts = [run.verdict for run in runs]
     charts = [trend_chart(f"{key}-{number}", trend, run_ids, verdicts) for number, trend in enumerate(trends)]
-    return Group(key, runs[0].profile, runs[0].target, runs, [chart for chart in charts if chart is not None])
+    drawn = [chart for chart in charts if chart is not None]
+    return Group(key, runs[0].profile, runs[0].target, runs, drawn, list(change_lines(runs)))
 
 
 def _count_words(runs: Sequence[StoredRun]) -> str:

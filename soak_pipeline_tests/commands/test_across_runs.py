@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,10 @@ def history_of(reports: Path, factors: Iterable[float], capsys: pytest.CaptureFi
     assert show_history(reports) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("  2026") for line in lines) == 30
-    return [line for line in lines if line.startswith(("  change of", "  trend of"))]
+    found = [line for line in lines if line.startswith(("  change of", "  trend of"))]
+    page = (reports / "soak" / "history.html").read_text(encoding="utf-8")
+    assert [f"<li>{escape(line.strip())}</li>" in page for line in found] == [True] * len(found)
+    return found
 
 
 def test_thirty_stable_nights_show_neither_change_nor_trend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
