@@ -67,6 +67,7 @@ def app() -> None:
 @click.option(
     "--confirm-production", default="", metavar="NAME", help="Name of the target, again, when it is a production one."
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be sent where, and send nothing.")
 @_set
 @_reports
 def run(
@@ -79,13 +80,11 @@ def run(
     commit: str,
     seed: int | None,
     confirm_production: str,
+    dry_run: bool,
     changes: tuple[str, ...],
     reports: Path,
 ) -> int:
     """Run one soak through Dagster and print its verdict."""
-    from rich.console import Console
-
-    from soak_pipeline.commands.run import run_soak
     from soak_pipeline.model.request import DEFAULT_TARGET_FILE, SoakRequest
 
     request = SoakRequest(
@@ -100,6 +99,14 @@ def run(
         confirm_production=confirm_production,
         thresholds=_assignments(changes),
     )
+    if dry_run:
+        from soak_pipeline.commands.dry_run import dry_run as say_what_would_be_sent
+
+        return say_what_would_be_sent(request, reports, os.environ)
+    from rich.console import Console
+
+    from soak_pipeline.commands.run import run_soak
+
     return run_soak(request, reports, os.environ, Console())
 
 
