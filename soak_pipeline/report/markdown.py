@@ -16,7 +16,7 @@ from soak_pipeline.report.text import markdown
 from soak_pipeline.report.verdict_document import VerdictDocument
 
 SUMMARY_FILE = "summary.md"
-MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "⚠️", "not asked": "➖"}
+_MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "⚠️", "not asked": "➖"}
 
 
 def summary_markdown(document: VerdictDocument, latency: LatencyDocument | None) -> str:
@@ -27,7 +27,7 @@ def summary_markdown(document: VerdictDocument, latency: LatencyDocument | None)
         latency: of the run; None when it could not be computed.
     """
     parts = [
-        f"## {MARKS[document.verdict.value]} Soak {document.verdict}: {markdown(document.release or document.run_id)}",
+        f"## {_MARKS[document.verdict.value]} Soak {document.verdict}: {markdown(document.release or document.run_id)}",
         markdown(document.why),
         f"**Next:** {markdown(document.next_step)}",
         verdict_table_markdown(document.criteria),
@@ -43,7 +43,7 @@ def verdict_table_markdown(criteria: Iterable[CriterionResult]) -> str:
     """One row per criterion: verdict, observed, limit, why."""
     rows = [
         [
-            f"{MARKS[verdict_word(result)]} {verdict_word(result)}",
+            f"{_MARKS[verdict_word(result)]} {verdict_word(result)}",
             f"`{result.name}`" if result.name.isidentifier() else markdown(result.name),
             markdown(_observed(result)),
             markdown(limit_of(result)),

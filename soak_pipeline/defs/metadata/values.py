@@ -1,46 +1,37 @@
-"""The kinds of metadata values that the pipeline uses."""
+"""The kinds of metadata values that the pipeline uses.
+
+The Dagster UI shows Markdown in place up to `IN_PLACE_CHARS`, and behind a click beyond that; what an operator must see
+at once is kept below.
+"""
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from soak_pipeline.report.charts.sparkline import sparkline_svg
-from soak_pipeline.report.markdown import MARKS
+from soak_pipeline.report.quantities import NOT_MEASURED, quantity
 from soak_pipeline.report.text import markdown, one_line
 
 Metadata = dict[str, dg.MetadataValue]
 
+IN_PLACE_CHARS = 1_000
+
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A cell of a table that is drawn.
+class Bold:
+    """A cell of a table that catches the eye; its words are shown literally."""
 
-    Attributes:
-        svg: an SVG document; empty for no picture.
-        words: what it shows, for who cannot see it.
-    """
-
-    svg: str
     words: str
 
-    def __str__(self) -> str:
-        if not self.svg:
-            return "–"
-        return f"![{markdown(self.words)}](data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()})"
 
-
-def sparkline(values: Sequence[float], *, words: str, limit: float | None = None) -> Picture:
-    """A small line; none for fewer than two values."""
-    return Picture(sparkline_svg(values, limit=limit) if len(values) > 1 else "", words)
-
-
-def marked(verdict: str) -> str:
-    """A verdict, or the word for none, with its mark."""
-    return f"{MARKS[verdict]} {verdict}" if verdict in MARKS else verdict
+def verdict_cell(verdict: str) -> str | Bold:
+    """A verdict that blocks is bold; PASS, and the word for none, are not."""
+    return Bold(verdict) if verdict in ("FAIL", "INCONCLUSIVE") else verdict
 
 
 def text(value: str) -> dg.MetadataValue:
@@ -49,12 +40,37 @@ def text(value: str) -> dg.MetadataValue:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:
-    """A Markdown table; its cells are shown literally, but for pictures."""
-    lines = [
-        [str(cell) if isinstance(cell, Picture) else markdown(str(cell)) for cell in line] for line in (header, *rows)
-    ]
+    """A Markdown table, everything in it shown literally."""
+    lines = [[_cell(value) for value in line] for line in (header, *rows)]
     lines.insert(1, ["---"] * len(header))
     return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def _cell(value: object) -> str:
+    return f"**{markdown(value.words)}**" if isinstance(value, Bold) else markdown(str(value))
+
+
+def course(name: str, values: Sequence[float], unit: str, *, of: str = "", limit: float | None = None) -> Metadata:
+    """The course of a figure as a small line and as words; nothing for fewer than two known values.
+
+    Args:
+        name: of the entry.
+        values: from left to right; NaN leaves a gap.
+        of: what it is the course of, where the name does not say.
+        limit: in `unit`; drawn where it is in reach.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    if len(known) < 2:
+        return {}
+    words = markdown(f"{of} {first_to_last(values, unit)}".strip())
+    picture = base64.b64encode(sparkline_svg(values, limit=limit).encode()).decode()
+    return {name: dg.MetadataValue.md(f"![{words}](data:image/svg+xml;base64,{picture}) {words}")}
+
+
+def first_to_last(values: Sequence[float], unit: str) -> str:
+    """The first and the last known value; a dash without any."""
+    known = [value for value in values if math.isfinite(value)]
+    return f"{quantity(known[0], unit)} to {quantity(known[-1], unit)}" if known else NOT_MEASURED
 
 
 def plotted(name: str, value: float | None) -> Metadata:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
-from soak_pipeline.defs.metadata.overview import fairness_metadata, latency_metadata, resources_metadata
-from soak_pipeline.defs.metadata.values import Metadata, marked, optional_text, plotted, table, text
+from soak_pipeline.defs.metadata.overview import (
+    fairness_metadata,
+    latency_metadata,
+    latency_to_plot,
+    resources_metadata,
+)
+from soak_pipeline.defs.metadata.values import Metadata, optional_text, plotted, table, text, verdict_cell
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement
@@ -22,8 +27,8 @@ def judgement_metadata(judgement: Judgement) -> Metadata:
     """The verdict table."""
     changed = judgement.thresholds_changed
     return {
-        "verdict": text(marked(judgement.verdict)),
-        "criteria": _criteria_table(judgement.criteria),
+        "verdict": text(judgement.verdict),
+        **_criteria(judgement.criteria),
         **({"thresholds_changed": table(("threshold", "limit"), sorted(changed.items()))} if changed else {}),
     }
 
@@ -47,34 +52,41 @@ def report_metadata(final: FinalVerdict, judgement: Judgement, folder: RunFolder
     """The verdict in one sentence, what to do next, the tables, and where the files are."""
     results = {result.name: result for result in judgement.criteria}
     return {
-        "verdict": text(marked(final.verdict)),
+        "verdict": text(final.verdict),
         "why": text(final.why),
         "next_step": text(next_step_of(judgement)),
         "release": text(final.release or "not given"),
-        "criteria": _criteria_table(judgement.criteria),
+        **_criteria(judgement.criteria),
         **latency_metadata(folder),
         **fairness_metadata(folder),
         **resources_metadata(folder, results.get("nothing_leaks")),
         "run_folder": dg.MetadataValue.path(folder.path),
         "files": table(("file",), [(name,) for name in final.files]),
         **{name: dg.MetadataValue.path(folder.path / name) for name in _LINKED_FILES if name in final.files},
+        **latency_to_plot(folder),
     }
 
 
-def _criteria_table(criteria: Iterable[CriterionResult]) -> dg.MetadataValue:
-    return table(
-        ("criterion", "verdict", "observed", "limit", "why"),
-        [
-            (
-                result.name,
-                marked(verdict_word(result)),
-                quantity(result.observed, result.unit),
-                quantity(result.limit, result.unit),
-                result.why,
-            )
-            for result in criteria
-        ],
-    )
+def _criteria(criteria: Sequence[CriterionResult]) -> Metadata:
+    """One table of figures, short enough to be shown in place, and one of the sentences."""
+    return {
+        "criteria": table(
+            ("criterion", "verdict", "observed", "limit"),
+            [
+                (
+                    result.name,
+                    verdict_cell(verdict_word(result)),
+                    quantity(result.observed, result.unit),
+                    quantity(result.limit, result.unit),
+                )
+                for result in criteria
+            ],
+        ),
+        "criteria_in_words": table(
+            ("criterion", "verdict", "why"),
+            [(result.name, verdict_cell(verdict_word(result)), result.why) for result in criteria],
+        ),
+    }
 
 
 def _findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
@@ -84,7 +96,7 @@ def _findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
         [
             (
                 finding.subject,
-                marked(finding.verdict),
+                verdict_cell(finding.verdict),
                 quantity(finding.observed, finding.unit),
                 quantity(finding.limit, finding.unit),
                 *(_figure(finding.figures.get(name)) for name in names),

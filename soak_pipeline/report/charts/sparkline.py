@@ -1,4 +1,4 @@
-"""A line without axes, small enough for a cell of a table, as SVG that stands alone.
+"""A line without axes, small enough to stand in a line of text, as SVG that stands alone.
 
 Owns the drawing only. Its colours are readable on light and on dark ground, because it cannot know on which it stands.
 """
@@ -10,7 +10,10 @@ import math
 from collections.abc import Sequence
 
 WIDTH, HEIGHT, PADDING = 180.0, 36.0, 4.0
-MAX_POINTS = 60
+MAX_POINTS = 24
+LEAST_RANGE_SHARE = 0.25
+"""The range is at least this share of the largest value, so that mere noise is drawn as what it is."""
+
 _LINE, _LIMIT, _DOT = "#4b83d8", "#d6493c", "#4b83d8"
 
 
@@ -30,7 +33,7 @@ def sparkline_svg(values: Sequence[float], *, limit: float | None = None) -> str
         return ""
     shown_limit = limit if limit is not None and limit <= 2 * max(known) else None
     bounds = [*known, *([shown_limit] if shown_limit is not None else [])]
-    low, high = min(bounds), max(bounds)
+    low, high = _range(bounds)
 
     def x_of(index: int) -> float:
         return PADDING + (WIDTH - 2 * PADDING) * (index / (len(points) - 1) if len(points) > 1 else 0.5)
@@ -50,10 +53,15 @@ def sparkline_svg(values: Sequence[float], *, limit: float | None = None) -> str
         parts.append(f'<polyline points="{path}" fill="none" stroke="{_LINE}" stroke-width="1.8"/>')
     last = max(index for index, value in enumerate(points) if math.isfinite(value))
     parts.append(f'<circle cx="{x_of(last):.1f}" cy="{y_of(points[last]):.1f}" r="2.6" fill="{_DOT}"/>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" height="{HEIGHT:g}" '
-        f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}">{"".join(parts)}</svg>'
-    )
+    size = f'width="{WIDTH:g}" height="{HEIGHT:g}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>'
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """The lowest and the highest value that is drawn."""
+    low, high = min(values), max(values)
+    missing = LEAST_RANGE_SHARE * max(abs(low), abs(high)) - (high - low)
+    return (low - missing / 2, high + missing / 2) if missing > 0 else (low, high)
 
 
 def _condensed(values: Sequence[float]) -> list[float]:

@@ -27,6 +27,13 @@ def test_the_highest_value_is_on_top_and_the_lowest_at_the_bottom() -> None:
     assert line == [(PADDING, HEIGHT - PADDING), (WIDTH / 2, PADDING), (WIDTH - PADDING, HEIGHT / 2)]
 
 
+def test_noise_is_no_mountain() -> None:
+    """1 % up and down is drawn as 1/25 of the height, around the middle."""
+    (line,) = _lines(sparkline_svg([100.0, 99.0, 100.0]))
+    assert max(y for _, y in line) - min(y for _, y in line) == pytest.approx((HEIGHT - 2 * PADDING) / 25, abs=0.1)
+    assert sum(sorted({y for _, y in line})) / 2 == pytest.approx(HEIGHT / 2, abs=0.1)
+
+
 def test_a_value_that_is_missing_leaves_a_gap() -> None:
     lines = _lines(sparkline_svg([1.0, 2.0, math.nan, math.nan, 2.0, 1.0]))
     assert [len(line) for line in lines] == [2, 2]
@@ -50,7 +57,7 @@ def test_without_a_value_there_is_no_picture(values: list[float]) -> None:
 @given(st.lists(figures | st.just(math.nan), min_size=1, max_size=500), st.none() | figures)
 def test_whatever_the_values_it_is_a_small_document_within_its_frame(values: list[float], limit: float | None) -> None:
     svg = sparkline_svg(values, limit=limit)
-    assert len(svg) < 3_000
+    assert len(svg) < 2_500
     if svg:
         points = [point for line in _lines(svg) for point in line]
         assert len(points) <= MAX_POINTS
