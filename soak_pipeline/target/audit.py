@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from psycopg import sql
 
 from soak_pipeline.model.plan import TenantPlan
 from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, ReconcileEvidence, RootEvidence
-from soak_pipeline.target.audit_rows import Memo, RowBatch, content_of, read_batches
+from soak_pipeline.target.audit_rows import Memo, RowBatch, content_of, read_batches, value_of
 from soak_pipeline.target.chain_verifier import ChainVerifier, forks_among
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import STREAM_TIMEOUT_S, Unreadable, copied_lines, reading
@@ -92,7 +91,8 @@ def read_tenant(
     Args:
         resolved: the target.
         tenant: which.
-        acknowledged: request ids of answered calls that must have left a row, as the 16 bytes of their UUIDs.
+        acknowledged: request ids of answered calls that must have left a row, as the 16 bytes of their UUIDs; one or
+            several after another in each item.
         public_key_pem: with which roots are signed; None leaves signatures unchecked.
         directory: for temporary files, 16 bytes per row and collection.
 
@@ -100,9 +100,8 @@ def read_tenant(
         Evidence; what cannot be read is None, with the reason.
     """
     with KeySpool(_BILLABLE, _NOT_BILLABLE, _USAGE, _ACKNOWLEDGED, directory=directory) as spool:
-        keys = iter(acknowledged)
-        while some := b"".join(islice(keys, _KEYS_PER_BATCH)):
-            spool.add(_ACKNOWLEDGED, some)
+        for keys in acknowledged:
+            spool.add(_ACKNOWLEDGED, keys)
         try:
             with reading(resolved, "audit", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
                 outbox = connection.execute(_OUTBOX, [tenant.tenant_id]).fetchone()
@@ -186,8 +185,8 @@ def _spool_usage(resolved: ResolvedTarget, tenant_id: str, spool: KeySpool) -> s
     try:
         with reading(resolved, "usage", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
             for lines in copied_lines(connection, sql.SQL(_USAGE_IDS).format(tenant_id), _KEYS_PER_BATCH):
-                audit_ids = [line.rstrip(b"\n") for line in lines]
-                spool.add(_USAGE, keys_of(audit_ids) or b"".join(key_of(text.decode()) for text in audit_ids))
+                audit_ids = b"".join(lines).splitlines()
+                spool.add(_USAGE, keys_of(audit_ids) or b"".join(key_of(value_of(text) or "") for text in audit_ids))
             without_id = connection.execute(_USAGE_WITHOUT_ID, [tenant_id]).fetchone()
             for index in range(without_id[0] if without_id else 0):
                 spool.add(_USAGE, key_of(f"usage record {index} of {tenant_id} without audit_id"))
@@ -198,9 +197,9 @@ def _spool_usage(resolved: ResolvedTarget, tenant_id: str, spool: KeySpool) -> s
 
 def _compared(spool: KeySpool) -> _KeySets:
     sets = _KeySets()
-    for bucket in spool.buckets():
-        billable, usage, acknowledged = (bucket.counts[name] for name in (_BILLABLE, _USAGE, _ACKNOWLEDGED))
-        audit = billable + bucket.counts[_NOT_BILLABLE]
+    for some in spool.counts():
+        billable, usage, acknowledged = (some.counts[name] for name in (_BILLABLE, _USAGE, _ACKNOWLEDGED))
+        audit = billable + some.counts[_NOT_BILLABLE]
         unbilled, unaudited = (billable > 0) & (usage == 0), (usage > 0) & (audit == 0)
         sets.duplicate_requests += int((audit > 1).sum())
         sets.billed_twice += int((usage > 1).sum())
@@ -212,7 +211,7 @@ def _compared(spool: KeySpool) -> _KeySets:
         sets.usage_without_audit += int(unaudited.sum())
         for what, keys in (("audit without usage", unbilled), ("usage without audit", unaudited)):
             if len(sets.samples) < _SAMPLES:
-                texts = sorted(text_of(key.tobytes()) for key in bucket.keys[keys])
+                texts = sorted(text_of(key.tobytes()) for key in some.keys[keys])
                 sets.samples += [f"{what}: {text}" for text in texts[: _SAMPLES - len(sets.samples)]]
     return sets
 

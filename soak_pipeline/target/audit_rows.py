@@ -18,7 +18,8 @@ from psycopg import sql
 
 from soak_pipeline.target.databases import copied_lines
 
-ROWS_PER_BATCH = 1024
+#: Few enough that Python's garbage collector is not called for the lists that a batch is made of.
+ROWS_PER_BATCH = 512
 #: How many different values a memo holds before it starts anew; rows with a text of their own must not fill the memory.
 MOST_REMEMBERED = 10_000
 
@@ -121,17 +122,17 @@ class RowBatch:
         """One row, taken apart."""
         content = content_of(self.contents[index])
         return ChainRow(
-            row_id=_text(self.row_ids[index]) or "",
-            request_id=_text(self.request_ids[index]),
-            prev_hash=_text(self.prev_hashes[index]) or "",
-            event_hash=_text(self.event_hashes[index]) or "",
-            timestamp=_text(self.timestamps[index]) or "",
+            row_id=value_of(self.row_ids[index]) or "",
+            request_id=value_of(self.request_ids[index]),
+            prev_hash=value_of(self.prev_hashes[index]) or "",
+            event_hash=value_of(self.event_hashes[index]) or "",
+            timestamp=value_of(self.timestamps[index]) or "",
             action=content.action,
             tool=content.tool,
             decision=content.decision,
             reason=content.reason,
             agent_id=content.agent_id,
-            metadata=_text(self.metadata[index]),
+            metadata=value_of(self.metadata[index]),
             hash_version=content.hash_version,
             shard=content.shard,
         )
@@ -174,11 +175,12 @@ def batch_of(lines: Iterable[bytes]) -> RowBatch:
 @lru_cache(maxsize=MOST_REMEMBERED)
 def content_of(piece: bytes) -> Content:
     """What one of `RowBatch.contents` says."""
-    action, tool, decision, reason, agent_id, hash_version, shard = map(_text, piece.rstrip(b"\n").split(b"\t"))
+    action, tool, decision, reason, agent_id, hash_version, shard = map(value_of, piece.rstrip(b"\n").split(b"\t"))
     return Content(action or "", tool, decision or "", reason, agent_id or "", hash_version, shard)
 
 
-def _text(value: bytes) -> str | None:
+def value_of(value: bytes) -> str | None:
+    """What a value of COPY's text format says; None is null."""
     if value == _NULL:
         return None
     if b"\\" in value:

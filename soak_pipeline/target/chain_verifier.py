@@ -18,7 +18,6 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -183,18 +182,20 @@ def _hashed_text(row: ChainRow, tenant_id: str, metadata_hash: str) -> str:
     return _FIELDS.encode(fields)
 
 
-def _quick_metadata_hashes(metadata: Sequence[bytes]) -> list[bytes]:
+def _quick_metadata_hashes(metadata: Sequence[bytes]) -> Sequence[bytes]:
     """SHA-256 (hex) of each, in a spelling that differs from Python's in some numbers; empty when not JSON."""
-    text = b"[" + b",".join(metadata) + b"]"
+    distinct = list(dict.fromkeys(metadata))
+    text = b"[" + b",".join(distinct) + b"]"
     if b"\\" in text:
         text = text.replace(b"\\\\", b"\\")
     try:
         lines = _ENCODE_ALL(_DECODE_ALL(text)).split(b"\n")
     except (msgspec.MsgspecError, ValueError):
         lines = []
-    if len(lines) != len(metadata) + 1:
-        return list(repeat(b"", len(metadata)))
-    return [sha256(line).hexdigest().encode() for line in lines[:-1]]
+    if len(lines) != len(distinct) + 1:
+        return [b""] * len(metadata)
+    hashes = dict(zip(distinct, (sha256(line).hexdigest().encode() for line in lines[:-1]), strict=True))
+    return [hashes[value] for value in metadata]
 
 
 def _metadata_hash(metadata: str | None) -> str:

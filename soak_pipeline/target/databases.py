@@ -14,6 +14,7 @@ import psycopg.conninfo
 import psycopg.errors
 from psycopg import sql
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn
 
 from soak_pipeline.target.config import ResolvedTarget
 
@@ -83,19 +84,17 @@ def copied_lines(
     """
     lines: list[bytes] = []
     with connection.cursor().copy(statement) as copy:
-        take = connection.pgconn.get_copy_data
-        while True:
-            length, line = take(1)
-            if length < 0:
-                _raise_if_failed(connection)
-                break
-            arrived = bytes(line) if length else bytes(copy.read())
-            if not arrived:
-                break
-            lines.append(arrived)
+        while (state := _take(connection.pgconn, lines, most)) >= 0:
+            if state == 0:
+                line = bytes(copy.read())
+                if not line:
+                    break
+                lines.append(line)
             if len(lines) == most:
                 yield lines
                 lines = []
+        if state < 0:
+            _raise_if_failed(connection.pgconn)
     if lines:
         yield lines
 
@@ -125,8 +124,28 @@ def in_words(error: psycopg.Error, dsn: str) -> str:
     return text.replace(str(password), "***") if password else text
 
 
-def _raise_if_failed(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+def _take(pgconn: PGconn, lines: list[bytes], most: int) -> int:
+    """Adds the lines that are there to some others, until these are `most`.
+
+    Returns:
+        Positive when they are; 0 when no line is there yet; negative after the last one.
+    """
+    state = 1
+    for has_looked in (False, True):
+        for _ in range(most - len(lines)):
+            state, line = pgconn.get_copy_data(1)
+            if state <= 0:
+                break
+            lines.append(bytes(line))
+        if state != 0 or has_looked:
+            break
+        # Often more has arrived by now, and this asks for it at a fraction of the price of waiting.
+        pgconn.consume_input()
+    return state
+
+
+def _raise_if_failed(pgconn: PGconn) -> None:
     """Takes the results that follow the last line of a copy, so that the connection is free again."""
-    for result in list(iter(connection.pgconn.get_result, None)):
+    for result in list(iter(pgconn.get_result, None)):
         if result.status != ExecStatus.COMMAND_OK:
             raise psycopg.errors.error_from_result(result)

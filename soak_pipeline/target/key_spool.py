@@ -1,7 +1,7 @@
 """Set arithmetic on more 16-byte keys than should be in memory.
 
-Owns the partition of keys into buckets on disk by their first byte: equal keys meet in the same bucket, so each bucket
-can be counted alone. Never knows what the keys stand for.
+Owns the partition of keys into buckets on disk by a mixture of their bytes: equal keys meet in the same bucket, so a
+few buckets at a time can be counted. Never knows what the keys stand for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ import numpy.typing as npt
 
 KEY_BYTES = 16
 BUCKETS = 256
+#: Keys of one collection that wait in memory.
 KEYS_PER_BLOCK = 65_536
+#: Keys of all collections that are counted at a time, unless one bucket alone has more.
+KEYS_AT_A_TIME = 262_144
 _UUID_CHARACTERS = 36
 _UUID_DASHES = (8, 13, 18, 23)
 _DASH = ord("-")
-#: An odd number whose bits look random (2 ** 64 divided by the golden ratio): it spreads keys that differ in few bits.
+#: An odd number whose bits look random, 2 ** 64 divided by the golden ratio: UUIDs may begin with the time, all alike.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 Keys = npt.NDArray[np.uint8]
@@ -34,7 +37,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class KeyCounts:
-    """How often each key of one bucket is in each collection.
+    """How often each key of some buckets is in each collection.
 
     Attributes:
         keys: every key once, shape (n, 16).
@@ -102,12 +105,13 @@ class KeySpool:
         """Adds keys of 16 bytes each, one after another; a key may be added many times."""
         self._collections[collection].add(keys)
 
-    def buckets(self) -> Iterator[KeyCounts]:
-        """Every key of every collection, counted, one bucket after another; a key is in one bucket only."""
+    def counts(self) -> Iterator[KeyCounts]:
+        """Every key of every collection, counted, some buckets after others; a key is in one item only."""
         for collection in self._collections.values():
             collection.flush()
-        for bucket in range(BUCKETS):
-            yield _counted({name: collection.read(bucket) for name, collection in self._collections.items()})
+        sizes = sum(collection.sizes for collection in self._collections.values())
+        for first, end in _spans(np.asarray(sizes).tolist()):
+            yield _counted({name: collection.read(first, end) for name, collection in self._collections.items()})
 
 
 class _Collection:
@@ -117,6 +121,8 @@ class _Collection:
         self._file: BinaryIO = path.open("w+b")
         self._pending = bytearray()
         self._starts: list[npt.NDArray[np.int64]] = []
+        #: Keys in each bucket, those that wait in memory left out.
+        self.sizes: Counts = np.zeros(BUCKETS, dtype=np.int64)
 
     def add(self, keys: bytes) -> None:
         self._pending += keys
@@ -126,23 +132,34 @@ class _Collection:
     def flush(self) -> None:
         keys = np.frombuffer(bytes(self._pending), dtype=np.uint8).reshape(-1, KEY_BYTES)
         self._pending.clear()
-        order = np.argsort(keys[:, 0], kind="stable")
+        buckets = (_mixed(keys) >> np.uint64(56)).astype(np.uint8)
+        order = np.argsort(buckets, kind="stable")
         begin = self._starts[-1][-1] if self._starts else 0
-        counts = np.bincount(keys[:, 0], minlength=BUCKETS)
+        counts = np.bincount(buckets, minlength=BUCKETS)
         self._starts.append(begin + np.concatenate([[0], np.cumsum(counts)]))
+        self.sizes += counts
         self._file.write(keys[order].tobytes())
         self._file.flush()
 
-    def read(self, bucket: int) -> Keys:
-        parts = (
-            os.pread(self._file.fileno(), int(starts[bucket + 1] - starts[bucket]) * KEY_BYTES,
-                     int(starts[bucket]) * KEY_BYTES)
-            for starts in self._starts
-        )  # fmt: skip
+    def read(self, first: int, end: int) -> Keys:
+        """The keys of the buckets from the first up to, and without, the end."""
+        spans = ((int(starts[first]) * KEY_BYTES, int(starts[end]) * KEY_BYTES) for starts in self._starts)
+        parts = (os.pread(self._file.fileno(), stop - begin, begin) for begin, stop in spans)
         return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, KEY_BYTES)
 
     def close(self) -> None:
         self._file.close()
+
+
+def _spans(sizes: list[int]) -> Iterator[tuple[int, int]]:
+    """Neighbouring buckets, as (first, end), that have few enough keys together."""
+    first, size = 0, 0
+    for bucket, keys in enumerate(sizes):
+        if size and size + keys > KEYS_AT_A_TIME:
+            yield first, bucket
+            first, size = bucket, 0
+        size += keys
+    yield first, len(sizes)
 
 
 def _counted(collections: dict[str, Keys]) -> KeyCounts:
@@ -162,8 +179,7 @@ def _counted(collections: dict[str, Keys]) -> KeyCounts:
 
 def _grouped(keys: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """An order in which equal keys stand together, and where in it a key differs from the one before."""
-    halves = np.ascontiguousarray(keys).view(np.uint64)
-    mixed = halves[:, 0] ^ (halves[:, 1] * _SPREAD)
+    halves, mixed = keys.view(np.uint64), _mixed(keys)
     order = np.argsort(mixed)
     is_first = _is_first(halves[order])
     if (is_first[1:] & (mixed[order][1:] == mixed[order][:-1])).any():
@@ -171,6 +187,12 @@ def _grouped(keys: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         order = np.lexsort((halves[:, 1], halves[:, 0]))
         is_first = _is_first(halves[order])
     return order, is_first
+
+
+def _mixed(keys: Keys) -> npt.NDArray[np.uint64]:
+    """Eight bytes of each key's sixteen; nearly always others for another key."""
+    halves = keys.view(np.uint64)
+    return (halves[:, 0] ^ (halves[:, 1] * _SPREAD)) * _SPREAD
 
 
 def _is_first(halves: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:

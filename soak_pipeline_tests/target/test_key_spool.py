@@ -23,7 +23,7 @@ def test_every_key_is_counted_in_its_collections(left: list[bytes], right: list[
         spool.add("left", b"".join(left))
         for key in right:
             spool.add("right", key)
-        buckets = list(spool.buckets())
+        buckets = list(spool.counts())
     for name, expected in (("left", Counter(left)), ("right", Counter(right))):
         found = [
             (key.tobytes(), int(count))
@@ -41,9 +41,25 @@ def test_keys_with_one_mixture_are_told_apart() -> None:
     keys = [first.tobytes(), other.tobytes()] * 2
     with KeySpool("all") as spool:
         spool.add("all", b"".join(keys))
-        counted = {key.tobytes(): int(count) for bucket in spool.buckets()
+        counted = {key.tobytes(): int(count) for bucket in spool.counts()
                    for key, count in zip(bucket.keys, bucket.counts["all"], strict=True)}  # fmt: skip
     assert counted == {keys[0]: 2, keys[1]: 2}
+
+
+def test_many_keys_are_counted_a_bounded_number_at_a_time() -> None:
+    # As if made at one time: the first half of each is the same.
+    numbers = np.zeros((400_000, 2), dtype=np.uint64)
+    numbers[:, 1] = np.arange(400_000)
+    keys = numbers.tobytes()
+    with KeySpool("left", "right") as spool:
+        spool.add("left", keys)
+        spool.add("right", keys[: 16 * 200_000])
+        found = [
+            (len(some.keys), int(some.counts["left"].sum()), int(some.counts["right"].sum())) for some in spool.counts()
+        ]
+    assert [sum(column) for column in zip(*found, strict=True)] == [400_000, 400_000, 200_000]
+    assert max(left + right for _, left, right in found) <= 262_144
+    assert len(found) == 3
 
 
 def test_more_than_the_buffers_hold_goes_to_disk_and_is_gone_at_the_end(tmp_path: Path) -> None:
@@ -53,7 +69,7 @@ def test_more_than_the_buffers_hold_goes_to_disk_and_is_gone_at_the_end(tmp_path
             spool.add("all", key)
         (file,) = tmp_path.rglob("all")
         assert file.stat().st_size == 65_536 * 16
-        assert sum(int(bucket.counts["all"].sum()) for bucket in spool.buckets()) == 100_000
+        assert sum(int(bucket.counts["all"].sum()) for bucket in spool.counts()) == 100_000
     assert list(tmp_path.iterdir()) == []
 
 
