@@ -17,6 +17,7 @@ from soak_pipeline.analysis.run_trends import run_course
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_text
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
@@ -39,7 +40,8 @@ class StoredRun:
     """What the history shows of one run; None where it was not measured.
 
     Attributes:
-        run_id, profile, target, release, verdict, why: of its verdict.
+        run_id, target, release, verdict, why: of its verdict.
+        profile: the load: name of the profile, and what was changed of it; runs of other loads are no history of it.
         latency_ms_p95, latency_ms_p99: of the soak, per tenant, from the intended start.
         worst_ratio: largest p99(burst) / p99(baseline) of a quiet tenant.
         rss_bytes_slope_per_hour: steepest slope of a process' resident memory.
@@ -116,7 +118,7 @@ def stored_run(folder: RunFolder) -> StoredRun:
     ratios = [tenant.ratio for tenant in comparison.tenants if tenant.ratio is not None] if comparison else []
     return StoredRun(
         run_id=verdict.run_id,
-        profile=verdict.profile,
+        profile=_load_words(folder, verdict.profile),
         target=verdict.target,
         release=verdict.release,
         verdict=verdict.verdict.value,
@@ -126,6 +128,23 @@ def stored_run(folder: RunFolder) -> StoredRun:
         worst_ratio=max(ratios, default=None),
         rss_bytes_slope_per_hour=_steepest_memory(verdict.criteria),
     )
+
+
+def _load_words(folder: RunFolder, name: str) -> str:
+    """Name of the profile, and in brackets what the run's plan changed of the built-in one."""
+    try:
+        profile = folder.read_plan().profile
+    except EvidenceUnreadable:
+        return name
+    built_in = PROFILES.get(name, profile)
+    if profile == built_in:
+        return name
+    words = [
+        f"{profile.users:,} users" if profile.users != built_in.users else "",
+        f"{profile.soak_s:,.0f} s" if profile.soak_s != built_in.soak_s else "",
+        "classic fairness" if profile.fairness.order != built_in.fairness.order else "",
+    ]
+    return f"{name} ({', '.join(word for word in words if word) or 'changed'})"
 
 
 def history_html(runs: Iterable[StoredRun], unreadable: Sequence[tuple[str, str]] = ()) -> str:

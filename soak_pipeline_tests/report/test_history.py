@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from soak_pipeline.model.profile import PROFILES, profile_named
 from soak_pipeline.report.history import StoredRun, history_html, stored_run, write_history
 from soak_pipeline_tests.report import examples
 from soak_pipeline_tests.report.runs import reported_run
@@ -72,6 +74,21 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports")
     reported_run(path)
     return path
+
+
+def test_a_run_of_another_load_is_no_history_of_its_profile(tmp_path: Path) -> None:
+    smoke = PROFILES["smoke"]
+    classic = profile_named("smoke", fairness_order="classic")
+    quick = msgspec.structs.replace(classic.fairness, window_s=120.0)
+    loads = {
+        "smoke": smoke,
+        "smoke (120 users, 60 s)": msgspec.structs.replace(smoke, users=120, soak_s=60.0),
+        "smoke (classic fairness)": msgspec.structs.replace(classic, fairness=quick),
+        "smoke (changed)": msgspec.structs.replace(smoke, telemetry_interval_s=1.0),
+    }
+    for name, profile in loads.items():
+        folder, _ = reported_run(tmp_path / name, profile=profile)
+        assert stored_run(folder).profile == name
 
 
 def test_a_stored_run_is_read_back_from_its_files(reports: Path) -> None:
