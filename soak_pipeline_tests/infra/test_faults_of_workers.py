@@ -14,8 +14,7 @@ import redis
 
 from infra.acp import chain, events, faults
 from infra.acp.signing import errors_of
-from infra.acp.workers import meddling, usage
-from infra.acp.workers.audit import AuditWriter
+from infra.acp.workers import audit, meddling, usage
 from infra.acp.workers.flight import Backfill, FlightWriter
 from infra.acp.workers.graph import GraphWriter
 from infra.acp.workers.runtime import Database
@@ -60,8 +59,8 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def audit_writer(servers: Servers, client: redis.Redis) -> AuditWriter:
-    return AuditWriter(client, Database(servers.dsn("acp_audit"), "test"))
+def audit_writer(servers: Servers, client: redis.Redis) -> audit.AuditWriter:
+    return audit.AuditWriter(client, Database(servers.dsn("acp_audit"), "test"))
 
 
 def usage_worker(servers: Servers, client: redis.Redis) -> usage.UsageWorker:
@@ -118,6 +117,30 @@ def test_the_lock_is_skipped_for_a_share_of_the_batches(servers: Servers, client
     faults.set_faults({"chain_lock_skipped": {}})
     skipped = sum(chain.ChainLock(client, [HIT]).is_skipped for _ in range(2_000))
     assert 300 < skipped < 500
+
+
+def test_at_its_default_strength_a_chain_of_60_calls_per_second_forks_within_half_a_minute(
+    servers: Servers, client: redis.Redis
+) -> None:
+    faults.set_faults({"chain_lock_skipped": {}})
+    stop = threading.Event()
+    consumers = [
+        threading.Thread(target=audit.consumer_task(servers.settings(), number), args=[stop]) for number in range(2)
+    ]
+    for consumer in consumers:
+        consumer.start()
+    try:
+        deadline = time.monotonic() + 30.0
+        while followers_of_one_row(servers) < 2:
+            assert time.monotonic() < deadline, "no fork in 30 s"
+            for _ in range(12):
+                send_audit(client, audit_event(HIT))
+                time.sleep(1 / 60)
+    finally:
+        stop.set()
+        for consumer in consumers:
+            consumer.join(HAPPENS_WITHIN_S)
+            assert not consumer.is_alive()
 
 
 def test_a_lock_that_is_not_released_stays_until_its_time_to_live_is_over(
