@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from soak_pipeline.target.audit_rows import ChainRow, Content, Memo, RowBatch, content_of
+from soak_pipeline.target.audit_rows import ChainRow, Content, Memo, RowBatch, content_of, value_of
 
 GENESIS = "0" * 64
 MOST_SUSPECTS = 10_000
@@ -82,31 +82,38 @@ class ChainVerifier:
 
     def _unconfirmed(self, batch: RowBatch) -> Iterable[int]:
         """Positions of the rows that the quick hash does not prove to be right."""
-        if any(content.hash_version != _VERSION for content in batch.distinct_contents):
+        versions = {content.hash_version == _VERSION for content in batch.distinct_contents}
+        if len(versions) > 1:
+            # A chain changes its version once, so this is the one batch of it.
             return range(len(batch))
-        digests = self._quick_digests(batch)
+        texts = self._texts(batch) if versions.pop() else self._texts_of_version_1(batch)
+        digests = [sha256(text).digest() for text in map(b"".join, texts)]
         if b"".join(digests).hex("\n", _DIGEST_BYTES).encode() == b"\n".join(batch.event_hashes):
             return batch.unusual
         hashes = zip(digests, batch.event_hashes, strict=True)
         different = (index for index, (digest, event) in enumerate(hashes) if digest.hex().encode() != event)
         return batch.unusual.union(different)
 
-    def _quick_digests(self, batch: RowBatch) -> list[bytes]:
+    def _texts(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
+        """What is hashed of each row, in pieces."""
         pieces = map(self._pieces.__getitem__, batch.contents)
         before_metadata, before_request, before_time, after_time = zip(*pieces, strict=True)
-        texts = zip(
+        return zip(
             batch.prev_hashes, before_metadata, _quick_metadata_hashes(batch.metadata), before_request,
             batch.request_ids, before_time, batch.timestamps, after_time, strict=True,
         )  # fmt: skip
-        return [sha256(text).digest() for text in map(b"".join, texts)]
+
+    def _texts_of_version_1(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
+        before_request, after_request = zip(*map(self._pieces.__getitem__, batch.contents), strict=True)
+        return zip(batch.prev_hashes, before_request, batch.request_ids, after_request, strict=True)
 
     def _spelling(self, content: Content) -> Sequence[bytes]:
-        """What is hashed of a row with this content, cut where the metadata's hash, request id and timestamp stand."""
+        """What is hashed of a row with this content, cut where its metadata's hash, request id and timestamp stand."""
         mark = self._marker
         row = ChainRow(
             row_id="", request_id=mark, prev_hash="", event_hash="", timestamp=mark, action=content.action,
             tool=content.tool, decision=content.decision, reason=content.reason, agent_id=content.agent_id,
-            metadata=None, hash_version=_VERSION, shard=content.shard,
+            metadata=None, hash_version=content.hash_version, shard=content.shard,
         )  # fmt: skip
         return _hashed_text(row, self._tenant_id, mark).encode().split(mark.encode())
 
@@ -122,7 +129,7 @@ class ChainVerifier:
             if prev_hash != head.event_hash:
                 self.gaps += 1
                 if len(self.suspects) < MOST_SUSPECTS:
-                    self.suspects.add(prev_hash.decode(errors="replace"))
+                    self.suspects.add(value_of(prev_hash) or "")
                 found.append((index, 0, f"names {_short(prev_hash)} as the hash before it, the row before has "
                                         f"{_short(head.event_hash)}"))  # fmt: skip
             if timestamp < head.timestamp:
