@@ -393,6 +393,7 @@ _LEVELS: dict[str, tuple[str, tuple[str, ...], float, float]] = {
     "gc_share": ("platform", ("gateway-1", "gateway-2"), 0.01, 0.001),
     "db_connections_idle_in_transaction": ("database", ("acp_audit", "acp_usage"), 0.0, 0.0),
     "outbox_pending": ("database", ("acp_audit",), 900.0, 20.0),
+    "table_bytes": ("database", ("acp_audit pending_usage_events", "acp_identity agents"), 3e6, 0.2e6),
     "stream_length": ("redis", ("acp:audit_stream",), 300.0, 10.0),
     "consumer_lag": ("redis", ("acp:audit_stream",), 15.0, 2.0),
     "dead_letter_length": ("redis", ("acp:billing_dlq",), 0.0, 0.0),

@@ -46,6 +46,7 @@ CAPABILITY_OF: Mapping[str, str] = {
     "db_connections": "database.audit",
     "db_connections_idle_in_transaction": "database.audit",
     "outbox_pending": "database.audit",
+    "table_bytes": "database.audit",
     "stream_length": "redis",
     "consumer_lag": "redis",
     "dead_letter_length": "redis",

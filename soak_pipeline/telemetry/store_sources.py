@@ -18,13 +18,24 @@ from soak_pipeline.target.databases import APPLICATION_NAME, connect
 from soak_pipeline.target.queues import REDIS_TIMEOUT_S, dead_letter_lengths, stream_states
 from soak_pipeline.telemetry.source import Reading
 
-_TABLES = {
-    "identity": ("tenants", "users", "agents", "agent_permissions"),
-    "audit": ("audit_logs", "pending_usage_events", "transparency_roots"),
+_APPENDED_TABLES = {
+    "identity": (),
+    "audit": ("audit_logs",),
     "usage": ("usage_records",),
     "flight_recorder": ("execution_timelines", "execution_steps"),
     "identity_graph": ("graph_nodes", "graph_edges"),
 }
+"""Tables that grow with every call, as they must."""
+
+_SMALL_TABLES = {
+    "identity": ("tenants", "users", "agents", "agent_permissions"),
+    "audit": ("pending_usage_events", "transparency_roots"),
+    "usage": (),
+    "flight_recorder": (),
+    "identity_graph": (),
+}
+"""Tables whose size has nothing to do with how long the load goes on."""
+
 _CONNECTIONS = """
     SELECT coalesce(state, 'unknown'), count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name <> %s GROUP BY 1
@@ -40,7 +51,7 @@ _STATEMENT_TIMEOUT_MS = 4_000
 
 
 class DatabaseSource:
-    """One database.
+    """One database; its tables are owners of their own sizes.
 
     Args:
         dsn: of it.
@@ -88,13 +99,18 @@ class DatabaseSource:
         row = connection.execute(_SERVER).fetchone()
         if row:
             values[PROCESS_START_SERIES], values["database_bytes"] = row
-        sizes = connection.execute(_TABLE_SIZES, [list(_TABLES[self._database])]).fetchall()
-        values |= {f"table_bytes {table}": size for table, size in sizes if size is not None}
-        if self._database == "audit" and any(table == "pending_usage_events" and size for table, size in sizes):
+        tables = [*_APPENDED_TABLES[self._database], *_SMALL_TABLES[self._database]]
+        sizes = dict(connection.execute(_TABLE_SIZES, [tables]).fetchall())
+        if self._database == "audit" and sizes["pending_usage_events"]:
             row = connection.execute(_OUTBOX).fetchone()
             if row:
                 values["outbox_pending"], values["outbox_failed"], values["outbox_oldest_pending_age_s"] = row
-        return [Reading(Source.DATABASE, self._database, series, float(value)) for series, value in values.items()]
+        readings = [Reading(Source.DATABASE, self._database, series, float(value)) for series, value in values.items()]
+        for table, size in sizes.items():
+            series = "table_bytes" if table in _SMALL_TABLES[self._database] else "appended_table_bytes"
+            if size is not None:
+                readings.append(Reading(Source.DATABASE, f"{self._database} {table}", series, float(size)))
+        return readings
 
 
 class RedisSource:

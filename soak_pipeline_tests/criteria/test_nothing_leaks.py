@@ -141,6 +141,7 @@ def test_a_series_that_not_every_platform_has_may_be_missing(tmp_path: Path) -> 
         (("platform", "gateway-1", "uss_bytes"), 400 * MIB),
         (("platform", "gateway-2", "gc_share"), 0.05),
         (("database", "acp_usage", "db_connections_idle_in_transaction"), 12.0),
+        (("database", "acp_audit pending_usage_events", "table_bytes"), 500 * MIB),
     ],
 )
 def test_each_resource_that_grows_is_named_with_its_owner(

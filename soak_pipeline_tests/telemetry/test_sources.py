@@ -120,13 +120,16 @@ def test_a_database_gives_connections_sizes_and_outbox(dsns: dict[str, str]) -> 
         idle_in_transaction.commit()
         idle_in_transaction.execute("SELECT 1")
         source = DatabaseSource(dsns["audit"], "audit")
-        values = {series: value for (_, series), value in _values(source.read()).items()}
+        tables = _values(source.read())
+        values = {series: value for (owner, series), value in tables.items() if owner == "audit"}
         source.close()
     assert values["db_connections"] == 1  # Neither the source's own nor another of the harness.
     assert values["db_connections_idle_in_transaction"] == 1
     assert (values["outbox_pending"], values["outbox_failed"]) == (2, 1)
     assert 89 < values["outbox_oldest_pending_age_s"] < 200
-    assert values["table_bytes audit_logs"] > 0
+    assert tables["audit audit_logs", "appended_table_bytes"] > 0
+    assert tables["audit pending_usage_events", "table_bytes"] > 0
+    assert ("audit audit_logs", "table_bytes") not in tables
     assert values["process_start_time_s"] > 1.6e9
 
 

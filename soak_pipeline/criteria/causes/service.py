@@ -136,6 +136,8 @@ def leaks(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         "db_connections": "Look in pg_stat_activity for idle connections, by application_name; close what is opened.",
         "db_connections_idle_in_transaction": "Look in pg_stat_activity for the query after which they wait: its "
         "commit or rollback is missing on some path.",
+        "table_bytes": "Look for a transaction that holds vacuum back (xact_start in pg_stat_activity), and whether "
+        "rows go once they are done with.",
         "redis_keys": "Sample keys by prefix for those without a time to live, and give them one.",
         "redis_memory_bytes": "Sample keys by size (MEMORY USAGE) and prefix; give them a time to live or a bound.",
         "retries_per_request": "Find the call that is retried, and why it fails the first time more and more often.",
