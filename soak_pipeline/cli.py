@@ -391,15 +391,27 @@ def _exit_code(command: Callable[[], Any]) -> int:
     try:
         code = command()
     except SoakError as error:
-        print(f"soak: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return EXIT_BAD_INPUT
     except (KeyboardInterrupt, click.Abort):
-        print("soak: interrupted", file=sys.stderr)
+        _complain("interrupted")
+        return EXIT_HARNESS_FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or type(error).__name__}")
         return EXIT_HARNESS_FAILED
     return code if isinstance(code, int) else 0
+
+
+def _complain(text: str) -> None:
+    """Prints an error; it may quote what a platform or a file says, which must not act on the terminal."""
+    from soak_pipeline.report.text import one_line
+
+    lines = (line[: len(line) - len(line.lstrip(" "))] + one_line(line) for line in text.split("\n"))
+    print("soak:", "\n".join(lines), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ def clean_run(path: Path, environment: Mapping[str, str], confirmed: Callable[[s
     Raises:
         BadInput: a production target, an operator who declines, or missing credentials; nothing was removed.
     """
-    plan = RunFolder.at(path).read_plan()
+    folder = RunFolder.at(path)
+    plan = folder.read_plan()
+    if plan.run_id != folder.run_id:
+        raise BadInput(f"run {folder.run_id}", [f"plan.json is of run {plan.run_id}; nothing was removed"])
     refuse_unless_cleanable(plan.target)
     surroundings = {**environment, **stack_environment(environment)} if plan.target.embedded else environment
     resolved = resolve(plan.target, surroundings)

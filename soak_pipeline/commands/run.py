@@ -21,6 +21,7 @@ from rich.console import Console
 
 from soak_pipeline.commands.display import display, progress_of
 from soak_pipeline.commands.embedded_stack import command_to_remove_own_stack, embedded_stack
+from soak_pipeline.evidence.files import open_log
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
 from soak_pipeline.model.plan import Plan, run_id_of
@@ -72,7 +73,7 @@ def _follow(
     """Starts the pipeline and shows it until it ends; true when the operator cancelled it."""
     folder.create()
     log_path = folder.path / LOG_FILE
-    with log_path.open("wb") as log, _pipeline(request, plan, folder, environment, log.fileno()) as process:
+    with open_log(log_path) as log, _pipeline(request, plan, folder, environment, log.fileno()) as process:
         cancelled = False
         lines = _log_lines(log_path)
         with display(console, f"soak {plan.profile.name} {folder.run_id}") as show:

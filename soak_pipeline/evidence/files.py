@@ -49,12 +49,26 @@ def open_log(path: Path) -> BinaryIO:
     Raises:
         OSError: it is a link or no plain file, or cannot be made.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return open(_writable(path, os.O_APPEND), "ab")
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Writes a plain file in place, without a sync; for files that are of no use after a crash.
+
+    Raises:
+        OSError: it is a link or no plain file, or the disk is full or gone.
+    """
+    with open(_writable(path, os.O_TRUNC), "wb") as file:
+        file.write(data)
+
+
+def _writable(path: Path, flag: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flag
     descriptor = os.open(path, flags, 0o644)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a plain file", str(path))
-    return os.fdopen(descriptor, "ab")
+    return descriptor
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -144,7 +144,7 @@ class RequestSpool:
             return
         data = b"".join(self._rows)
         if self._file is None:
-            self._file = self._path(OPEN_SUFFIX).open("wb", buffering=0)
+            self._file = self._path(OPEN_SUFFIX).open("xb", buffering=0)
             self._bytes_in_part = 0
         if self._bytes_in_part == 0:
             data = msgspec.json.encode(self._header) + b"\n" + data

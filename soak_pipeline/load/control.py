@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from soak_pipeline.evidence.files import open_log, overwrite
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.records import TelemetrySample
@@ -65,7 +66,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(data)
+        overwrite(temporary, data)
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -79,7 +80,7 @@ def append_line(path: Path, line: TelemetryLine) -> None:
     Raises:
         OSError: the disk is full or gone.
     """
-    with path.open("ab") as file:
+    with open_log(path) as file:
         file.write(msgspec.json.encode(line) + b"\n")
 
 

@@ -71,7 +71,7 @@ class LeaseFile:
         return TTL_S - age_s if age_s >= 0.0 else 0.0
 
     def _write(self, renewed_us: int) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             os.pwrite(descriptor, f"{renewed_us:0{_WIDTH}d}".encode(), 0)
         finally:

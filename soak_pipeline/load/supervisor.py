@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soak_pipeline
+from soak_pipeline.evidence.files import open_log
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.load.control import read_progress
 from soak_pipeline.load.fanout_result import FanoutResult, evidence_of
@@ -174,7 +175,7 @@ def _check(spec: LoadSpec, environment: Mapping[str, str]) -> None:
 def _start(spec: LoadSpec, spec_path: Path, environment: Mapping[str, str]) -> Popen[bytes]:
     root = str(Path(soak_pipeline.__file__).parent.parent)
     python_path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    with spec.control.log.open("ab") as log:
+    with open_log(spec.control.log) as log:
         return subprocess.Popen(
             [sys.executable, "-m", "soak_pipeline.load.supervise", str(spec_path)],
             env={**os.environ, **environment, "PYTHONPATH": python_path},

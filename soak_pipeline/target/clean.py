@@ -15,6 +15,7 @@ from psycopg import sql
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.target import Target
+from soak_pipeline.model.tenants import tenant_id_of
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, connect, in_words
 from soak_pipeline.target.queues import redis_client
@@ -73,13 +74,13 @@ def clean_run(resolved: ResolvedTarget, plan: Plan) -> Cleaned:
 
     Args:
         resolved: the target.
-        plan: of the run; its tenants' ids are derived from the run id, so they are nobody else's.
+        plan: of the run.
 
     Raises:
-        BadInput: the target file does not say `production: false`.
+        BadInput: the target file does not say `production: false`, or the plan names a tenant of somebody else.
     """
     refuse_unless_cleanable(resolved.target)
-    tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
+    tenant_ids = _own_tenant_ids(plan)
     removed: dict[str, int] = {}
     kept: dict[str, int] = {}
     problems = []
@@ -100,6 +101,21 @@ def clean_run(resolved: ResolvedTarget, plan: Plan) -> Cleaned:
     except Unreadable as reason:
         problems.append(f"{reason}; its keys stay")
     return Cleaned(removed=removed, kept=kept, problems=tuple(problems))
+
+
+def _own_tenant_ids(plan: Plan) -> list[str]:
+    """Ids of the run's tenants; they are derived from the run id, so they are nobody else's.
+
+    Raises:
+        BadInput: the plan names another tenant; a plan is a file that anybody may have changed.
+    """
+    foreign = [tenant.name for tenant in plan.tenants if tenant.tenant_id != tenant_id_of(plan.run_id, tenant.name)]
+    if foreign:
+        raise BadInput(
+            f"run {plan.run_id}",
+            [f"tenant {name} in plan.json is not this run's tenant; nothing was removed" for name in foreign],
+        )
+    return [tenant.tenant_id for tenant in plan.tenants]
 
 
 def _remove(

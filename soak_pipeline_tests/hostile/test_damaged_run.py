@@ -23,7 +23,7 @@ from soak_pipeline_tests.evidence_factory import RUN_ID, make_run
 
 SETTINGS = settings(
     deadline=None,
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
