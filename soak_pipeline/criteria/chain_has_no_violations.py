@@ -5,12 +5,15 @@ finds no tampered row, gap, fork, duplicate or wrong order; every call that was 
 and the platform checked as many rows as there are.
 
 Validity guard: both sides were read, there are rows, and the calls that were matched are at least the executed calls
-that we recorded. Otherwise INCONCLUSIVE, unless the side that was read shows a violation.
+that we recorded. Otherwise INCONCLUSIVE, unless the side that was read shows a violation. So are calls without a row
+while at least as many events still wait for the audit worker: they are late, and may not be lost.
 
 Source: the platform does not mark its own homework, so a disagreement between the two sides is a violation, too.
 """
 
 from __future__ import annotations
+
+import msgspec
 
 from soak_pipeline.criteria.request_counts import executed_calls
 from soak_pipeline.criteria.results import conclude, stage_missing, unmeasured
@@ -21,6 +24,8 @@ from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, P
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 
 NAME = "chain_has_no_violations"
+AUDIT_STREAM = "acp:audit_stream"
+EVENTS_WAITING = "events_waiting"
 QUESTION = "Is every tenant's audit chain whole, by the platform's answer and by our own verification of the rows?"
 
 
@@ -45,14 +50,32 @@ def chain_findings(evidence: RunEvidence) -> list[Finding]:
     """One finding per tenant of the plan."""
     chains = {} if evidence.platform_evidence is None else {c.tenant: c for c in evidence.platform_evidence.chains}
     executed = executed_calls(evidence.requests)
-    return [_finding(evidence, tenant.name, chains.get(tenant.name), executed) for tenant in evidence.plan.tenants]
+    missing = sum(chain.independent.acknowledged_missing for chain in chains.values() if chain.independent)
+    waiting = _events_waiting(evidence)
+    late = waiting if missing <= waiting else 0
+    return [
+        _finding(evidence, tenant.name, chains.get(tenant.name), executed, late) for tenant in evidence.plan.tenants
+    ]
 
 
-def _finding(evidence: RunEvidence, name: str, chain: ChainEvidence | None, executed: dict[str, int]) -> Finding:
+def _events_waiting(evidence: RunEvidence) -> int:
+    """Events that the audit worker had not written when the wait for the drain was over."""
+    left = {} if evidence.platform_evidence is None else evidence.platform_evidence.drain.left
+    return sum(number for queue, number in left.items() if queue.startswith(AUDIT_STREAM))
+
+
+def _finding(
+    evidence: RunEvidence, name: str, chain: ChainEvidence | None, executed: dict[str, int], late: int
+) -> Finding:
+    """The finding on one tenant; `late` events still wait to be written, and no more calls than that lack their row."""
     subject = f"tenant {name}"
     if chain is None:
         return unmeasured(subject, f"tenant {name}: its chain was not read")
-    figures = _figures(chain, executed.get(name, 0))
+    figures = _figures(chain, executed.get(name, 0)) | {EVENTS_WAITING: late}
+    on_their_way = chain.independent.acknowledged_missing if late and chain.independent else 0
+    if chain.independent is not None and on_their_way:
+        present = msgspec.structs.replace(chain.independent, acknowledged_missing=0)
+        chain = msgspec.structs.replace(chain, independent=present)
     problems = [*_independent_problems(chain.independent), *_platform_problems(chain.platform), *_disagreement(chain)]
     if problems:
         violations = sum(number for number, _ in problems)
@@ -66,7 +89,11 @@ def _finding(evidence: RunEvidence, name: str, chain: ChainEvidence | None, exec
             why=f"tenant {name}: {listed(words for _, words in problems)}, limit 0{examples}; see {CHAIN_FILE}",
             figures=figures,
         )
-    doubt = _doubt(chain, executed.get(name, 0)) or (chain.reason if chain.independent is None else "")
+    doubt = (
+        _late_words(on_their_way, late)
+        or _doubt(chain, executed.get(name, 0))
+        or (chain.reason if chain.independent is None else "")
+    )
     if chain.platform is None or chain.independent is None or doubt:
         reason = doubt or chain.reason or unavailable(evidence, "database.audit", "operator_credentials")
         return Finding(
@@ -144,6 +171,15 @@ def _doubt(chain: ChainEvidence, executed: int) -> str:
         more = chain.platform.processed_count - chain.independent.rows
         return f"the platform checked {count(more, 'row')} more than we read, so rows were still being added"
     return ""
+
+
+def _late_words(on_their_way: int, late: int) -> str:
+    if not on_their_way:
+        return ""
+    return (
+        f"{count(on_their_way, 'acknowledged call')} had no row yet, while {count(late, 'event')} still waited for the "
+        "audit worker"
+    )
 
 
 def _missing_side(chain: ChainEvidence) -> str:

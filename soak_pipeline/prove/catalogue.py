@@ -80,7 +80,10 @@ CATALOGUE: tuple[Row, ...] = (
     Row(
         name="chain_lock_never_released",
         what="the lock of each chain is left to expire",
-        turns=(_fails(USAGE, "audit_worker_slow"),),
+        turns=(
+            _fails(USAGE, "audit_worker_slow"),
+            _stays_open(CHAIN, "audit_worker_slow", "calls whose rows are still to be written cannot be looked for"),
+        ),
         faults=(_fault("chain_lock_never_released"),),
     ),
     Row(

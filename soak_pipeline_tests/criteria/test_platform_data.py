@@ -102,6 +102,33 @@ def test_a_violation_fails_even_when_the_other_side_is_missing(tmp_path: Path) -
     assert judged(tmp_path, CHAIN, defect).verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("waiting", "verdict", "cause"),
+    [(5, Verdict.INCONCLUSIVE, "audit_worker_slow"), (4, Verdict.FAIL, "acknowledged_call_lost")],
+)
+def test_calls_without_a_row_are_late_and_not_lost_while_as_many_events_wait(
+    tmp_path: Path, waiting: int, verdict: Verdict, cause: str
+) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_chain(run, "B", "independent", acknowledged_missing=3)
+        change_chain(run, "E", "independent", acknowledged_missing=2)
+        change_drain(run, drained=False, left={"acp:audit_stream": waiting, "outbox_pending": 9})
+
+    result = judged(tmp_path, CHAIN, defect)
+    assert (result.verdict, result.cause) == (verdict, cause)
+    assert finding_of(result, "tenant B").verdict is verdict
+    assert finding_of(result, "tenant A").verdict is Verdict.PASS
+
+
+def test_events_that_wait_excuse_no_other_violation(tmp_path: Path) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_chain(run, "B", "independent", acknowledged_missing=3, forks=1)
+        change_drain(run, drained=False, left={"acp:audit_stream": 100})
+
+    result = judged(tmp_path, CHAIN, defect)
+    assert (result.verdict, result.cause) == (Verdict.FAIL, "chain_forked")
+
+
 def test_the_lock_is_named_as_the_cause_of_forks(tmp_path: Path) -> None:
     result = judged(tmp_path, CHAIN, "chain_fork")
 

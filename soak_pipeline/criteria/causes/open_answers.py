@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from soak_pipeline.criteria.causes.figures import Diagnosis
+from soak_pipeline.criteria.causes.figures import Diagnosis, total
 from soak_pipeline.criteria.generator_health import generator_trouble
-from soak_pipeline.criteria.wording import share
+from soak_pipeline.criteria.wording import count, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import PhaseEvidence
 from soak_pipeline.model.tenants import NOISY_TENANT
@@ -53,6 +53,19 @@ def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
         ("records", "records_lost", "Request records are missing on disk.", "Check for a full disk; run again."),
     )
     return next((Diagnosis(cause, words, fix) for key, cause, words, fix in causes if key in subjects), None)
+
+
+def rows_late(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
+    """Audit rows that were not written yet when the platform was read; None where something else is missing."""
+    waiting = max((total([finding], "events_waiting") for finding in findings), default=0)
+    if not waiting:
+        return None
+    return Diagnosis(
+        "audit_worker_slow",
+        f"The audit worker is slower than the load: {count(waiting, 'event')} waited for it when the chains were read.",
+        "Look at the time that audit workers wait for the chain locks, at their batch size and number; materialise "
+        "platform_evidence again once the stream is empty.",
+    )
 
 
 def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
