@@ -6,12 +6,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import psycopg
+import psycopg.conninfo
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -76,6 +78,26 @@ def test_a_valid_chain_of_varied_rows_has_no_violation(dsns: Dsns) -> None:
     assert _violations(evidence) == {}
     assert (evidence.rows, evidence.acknowledged) == (40, 30)
     assert evidence.samples == ()
+
+
+def test_a_role_that_may_only_read_is_enough(dsns: Dsns) -> None:
+    audit = chain(TENANT.tenant_id, calls(5))
+    _fill(dsns, audit)
+    _publish(dsns, audit)
+    of_reader = {name: psycopg.conninfo.make_conninfo(dsn, user="reader", password="r") for name, dsn in dsns.items()}
+    with ExitStack() as stack:
+        for name in ("audit", "usage"):
+            connection = stack.enter_context(psycopg.connect(dsns[name], autocommit=True))
+            if name == "audit":
+                connection.execute("CREATE ROLE reader LOGIN PASSWORD 'r'")
+                stack.callback(connection.execute, "DROP ROLE reader")
+            connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+            stack.callback(connection.execute, "DROP OWNED BY reader")
+        read = _read(of_reader, _ids(audit), public_key_pem=PEM)
+    assert read.chain.independent is not None
+    assert (read.chain.independent.rows, read.chain.independent.acknowledged_missing) == (5, 0)
+    assert read.reconciliation.usage_rows == 5
+    assert read.roots == (GOOD,)
 
 
 def test_another_tenants_rows_are_not_read(dsns: Dsns) -> None:

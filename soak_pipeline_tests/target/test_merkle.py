@@ -77,7 +77,7 @@ def test_a_receipt_is_canonical_json() -> None:
 def test_days_are_trees_of_their_own_at_their_claimed_size() -> None:
     of = chain(TENANT, calls(4, step=timedelta(hours=9)))  # 07:30, 16:30, then 01:30 and 10:30 of the next day.
     trees = DayTrees(TENANT, {"2026-11-23": 2, "2026-11-24": 1, "2026-11-25": 0})
-    for batch in rows.batches(of):
+    for batch in rows.batches(of, 3):
         trees.add(batch)
     receipts = [receipt_of(row, TENANT) for row in of]
     assert trees.rows_by_day == {"2026-11-23": 2, "2026-11-24": 2}
