@@ -14,6 +14,7 @@ import msgspec
 
 from soak_pipeline.commands.waivers_file import read_waivers
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
+from soak_pipeline.evidence.seal import changed_since_seal, damage_of
 from soak_pipeline.model import errors
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.plan import RUN_ID_FORMAT, Plan, plan_hash
@@ -224,15 +225,17 @@ def _runs_of(reports: Path, question: GateQuestion) -> Iterator[tuple[RunFolder,
     for folder in reversed(list(run_folders(reports))):
         try:
             plan = folder.read_plan()
+            if plan.profile.name == question.level and _name_of(plan.release) == _name_of(question.release):
+                yield folder, plan
+                continue
+            if changed_since_seal(folder.path, folder.plan_path.name):
+                raise errors.EvidenceUnreadable(f"{folder.plan_path} changed since it was sealed")
         except errors.EvidenceUnreadable as error:
             if _may_be_of(folder, question):
                 raise _Shut(
                     f"A run that may be of release {question.release!r} cannot be read: {error}.",
                     f"Repair {folder.path}, or move it away if it is of no use.",
                 ) from error
-            continue
-        if plan.profile.name == question.level and _name_of(plan.release) == _name_of(question.release):
-            yield folder, plan
 
 
 def _may_be_of(folder: RunFolder, question: GateQuestion) -> bool:
@@ -280,6 +283,11 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
         raise _Shut(
             f"Run {folder.run_id} changed the load or the limits of the {question.level} level.",
             f"Run the level as it is: soak run --profile {question.level} --release {question.release}",
+        )
+    if damage := damage_of(folder.path, must_be_sealed=plan.is_sealed):
+        raise _Shut(
+            f"The evidence of run {folder.run_id} is not what the run left: {damage[0]}.",
+            f"Restore it, or run it again: soak run --profile {question.level} --release {question.release}",
         )
     return document
 

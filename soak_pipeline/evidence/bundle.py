@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.evidence.seal import SEAL_FILE, broken_seals
+from soak_pipeline.evidence.seal import damage_of
 from soak_pipeline.evidence.telemetry import Telemetry, read_telemetry
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.plan import Plan
@@ -77,9 +77,7 @@ class RunEvidence:
     @cached_property
     def damage(self) -> tuple[str, ...]:
         """Evidence that changed, vanished or came after it was sealed; runs of the first format have no seal."""
-        if not self.plan.is_sealed and not (self.folder.path / SEAL_FILE).exists():
-            return ()
-        return broken_seals(self.folder.path)
+        return damage_of(self.folder.path, must_be_sealed=self.plan.is_sealed)
 
 
 def read_evidence(folder: RunFolder, thresholds: Thresholds | None = None) -> RunEvidence:

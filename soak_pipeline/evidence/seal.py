@@ -81,6 +81,16 @@ def sealed(run_path: Path) -> dict[str, str]:
     return digests
 
 
+def damage_of(run_path: Path, *, must_be_sealed: bool) -> tuple[str, ...]:
+    """What of a run's evidence is not as it was sealed; nothing where there is no seal and none is asked for.
+
+    Args:
+        run_path: the run folder.
+        must_be_sealed: false for runs of a format that had no seal.
+    """
+    return broken_seals(run_path) if must_be_sealed or (run_path / SEAL_FILE).exists() else ()
+
+
 def broken_seals(run_path: Path) -> tuple[str, ...]:
     """What is not as it was sealed, one sentence each: files that changed, are gone, or came later."""
     try:
