@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [scenario.name for scenario in SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m soak_pipeline_tests.crash", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"scenarios; all by default: {', '.join(names)}")
-    parser.add_argument("--publish", type=Path, help="document to put the table into")
+    parser.add_argument("--publish", type=Path, help="document to put the table into; other scenarios' rows stay")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(names))
     if unknown:
@@ -31,14 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured = carry_out(
         [scenario for scenario in wanted if not unable(scenario)], lambda line: print(line, flush=True)
     )
-    table = as_markdown(measured, skipped)
-    print(f"\n{table}\n")
+    print(f"\n{as_markdown(measured, skipped)}\n")
     broken = [
         f"{measurement.scenario.name}: {problem}" for measurement in measured for problem in measurement.problems()
     ]
+    done = {measurement.scenario.name for measurement in measured}
+    broken += [f"{one.name}: not measured" for one in wanted if one.name not in done and not unable(one)]
     print("\n".join(broken) or f"{len(measured)} scenarios, every limit holds")
     if options.publish:
-        publish(table, options.publish)
+        publish(measured, skipped, options.publish)
     return 1 if broken else 0
 
 

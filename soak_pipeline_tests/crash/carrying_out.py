@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import psutil
 
 from soak_pipeline.evidence.run_folder import read_json
@@ -24,11 +25,11 @@ from soak_pipeline_tests.crash.measurement import EVIDENCE_LIMIT_S, Measurement
 from soak_pipeline_tests.crash.running import (
     PORTS,
     SHORT,
+    CannotStart,
     CommandRun,
     Run,
     Surroundings,
     Ui,
-    UiRun,
     start_command_run,
     wait_for,
 )
@@ -47,16 +48,15 @@ Say = Callable[[str], None]
 
 
 def carry_out(scenarios: Sequence[Scenario], say: Say) -> list[Measurement]:
-    """Carries scenarios out and closes each kind of start with an undisturbed run, the proof of the last scenario.
+    """Carries scenarios out and closes each group of them with an undisturbed run, the proof of the last scenario.
 
-    Raises:
-        TimeoutError: a run did not come to its soak, or not to its end.
+    Returns:
+        What was measured; a scenario whose run did not come to its soak is missing.
     """
     measured: list[Measurement] = []
     for group in _groups(scenarios):
         with _surroundings(small_disk=group[0].small_disk) as surroundings:
-            by_route = _carry_out_in_ui if group[0].route is Route.UI else _carry_out_by_command
-            measured += by_route(group, surroundings, say)
+            measured += _carry_out_group(group, surroundings, say)
     return measured
 
 
@@ -99,49 +99,47 @@ def _small_disk(path: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-def _carry_out_in_ui(scenarios: Sequence[Scenario], surroundings: Surroundings, say: Say) -> list[Measurement]:
-    ui = Ui(surroundings)
+def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, say: Say) -> list[Measurement]:
+    """Carries scenarios out in one directory; one whose run did not start is missing from the answer."""
+    start = _Starter(surroundings, scenarios[0].route)
     measured: list[Measurement] = []
-    for scenario in scenarios:
+    before: int | None = None
+    for scenario in (*scenarios, None):
         begun = time.monotonic()
-        if not ui.lives():
-            ui = Ui(surroundings)
-        run = ui.start_run()
-        _proves_a_clean_start(run, measured, begun)
-        measured.append(_break(scenario, run, surroundings, say))
-        if scenario.ends_ui:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                assert surroundings.process is not None
-                surroundings.process.wait(1)
-    begun = time.monotonic()
-    if not ui.lives():
-        ui = Ui(surroundings)
-    _undisturbed(ui.start_run(), measured, begun, say)
+        try:
+            run = start()
+            run.wait_until_it_soaks()
+        except (CannotStart, TimeoutError, httpx.HTTPError) as error:
+            say(f"{scenario.name if scenario else 'undisturbed'}: the run did not come to its soak: {error}")
+            before = None
+            surroundings.end()
+            continue
+        if before is not None:
+            measured[before] = dataclasses.replace(measured[before], next_run_s=time.monotonic() - begun)
+        if scenario is None:
+            with contextlib.suppress(TimeoutError):
+                wait_for(run.has_ended, "the undisturbed run ends", END_LIMIT_S)
+            say(f"undisturbed run by `{start.route}`: verdict {_verdict(run)}; {_reasons(run)}")
+        else:
+            before = len(measured)
+            measured.append(_break(scenario, run, surroundings, say))
     return measured
 
 
-def _carry_out_by_command(scenarios: Sequence[Scenario], surroundings: Surroundings, say: Say) -> list[Measurement]:
-    measured: list[Measurement] = []
-    for scenario in scenarios:
-        begun = time.monotonic()
-        run = start_command_run(surroundings)
-        _proves_a_clean_start(run, measured, begun)
-        measured.append(_break(scenario, run, surroundings, say))
-    begun = time.monotonic()
-    _undisturbed(start_command_run(surroundings), measured, begun, say)
-    return measured
+class _Starter:
+    """Starts runs by one route; a UI that has ended is started again first."""
 
+    def __init__(self, surroundings: Surroundings, route: Route) -> None:
+        self.route = route
+        self._surroundings = surroundings
+        self._ui: Ui | None = None
 
-def _proves_a_clean_start(run: Run, measured: list[Measurement], begun: float) -> None:
-    run.wait_until_it_soaks()
-    if measured:
-        measured[-1] = dataclasses.replace(measured[-1], next_run_s=time.monotonic() - begun)
-
-
-def _undisturbed(run: Run, measured: list[Measurement], begun: float, say: Say) -> None:
-    _proves_a_clean_start(run, measured, begun)
-    wait_for(run.has_ended, "the undisturbed run ends", END_LIMIT_S)
-    say(f"undisturbed run by `{_route_of(run)}`: verdict {_verdict(run)}; {_reasons(run)}")
+    def __call__(self) -> Run:
+        if self.route is Route.COMMAND:
+            return start_command_run(self._surroundings)
+        if self._ui is None or not self._ui.lives():
+            self._ui = Ui(self._surroundings)
+        return self._ui.start_run()
 
 
 def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -> Measurement:
@@ -248,10 +246,6 @@ def _reasons(run: Run) -> str:
     except EvidenceUnreadable:
         return "no verdict.json"
     return ", ".join(f"{one.name} {one.verdict}" for one in document.criteria if one.asked and one.verdict != "PASS")
-
-
-def _route_of(run: Run) -> str:
-    return Route.UI if isinstance(run, UiRun) else Route.COMMAND
 
 
 def _line(measurement: Measurement, run: Run) -> str:

@@ -82,6 +82,10 @@ def wait_for(question: Callable[[], T | None], what: str, limit_s: float = PATIE
     return answer
 
 
+class CannotStart(Exception):
+    """A run did not come to its soak; the text says why."""
+
+
 class Surroundings:
     """A directory with state, platform and reports of its own, and the processes started in it.
 
@@ -195,12 +199,13 @@ class Run:
         """Until the soak has gone on for `STEADY_S`.
 
         Raises:
+            CannotStart: it ended before.
             TimeoutError: it never came to it.
         """
 
         def soaks() -> bool:
             if self.has_ended():
-                raise TimeoutError(f"run {self.folder.run_id} ended before it came to its soak")
+                raise CannotStart(f"run {self.folder.run_id} ended before it came to its soak")
             progress = read_progress(self.folder.control_dir / "progress.json")
             return progress is not None and progress.phase == "soak" and progress.seconds_left < SHORT.soak_s - STEADY_S
 
@@ -239,7 +244,7 @@ def start_command_run(surroundings: Surroundings) -> CommandRun:
 
     def run_id() -> str | None:
         if process.poll() is not None:
-            raise TimeoutError(f"soak run ended with {process.returncode}\n{surroundings.output()}")
+            raise CannotStart(f"soak run ended with {process.returncode}\n{surroundings.output()}")
         return next(iter(set(_run_ids(surroundings.reports)) - before), None)
 
     folder = RunFolder(surroundings.reports, wait_for(run_id, "soak run makes its run folder"))
@@ -291,7 +296,7 @@ class Ui:
         """Asks the web server; raises httpx.HTTPError when it does not answer."""
         answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=30).json()
         if "errors" in answer:
-            raise RuntimeError(f"the web server answers {answer['errors']}")
+            raise CannotStart(f"the web server answers {answer['errors']}")
         data: dict[str, Any] = answer["data"]
         return data
 
@@ -322,12 +327,14 @@ class Ui:
                 "executionMetadata": {"tags": [{"key": "dagster/partition", "value": run_id}]},
             },
         )["launchRun"]
+        if launched["__typename"] != "LaunchRunSuccess":
+            raise CannotStart(f"the web server answers {launched['__typename']} to the launch of a run")
         return UiRun(self, folder, launched["run"]["runId"])
 
     def _serves(self) -> bool:
         if not self.lives():
-            raise TimeoutError(f"soak ui ended with {self._process.returncode}\n{self.surroundings.output()}")
-        with contextlib.suppress(httpx.HTTPError, RuntimeError):
+            raise CannotStart(f"soak ui ended with {self._process.returncode}\n{self.surroundings.output()}")
+        with contextlib.suppress(httpx.HTTPError, CannotStart):
             query = "query($s: RepositorySelector!) { repositoryOrError(repositorySelector: $s) { __typename } }"
             return bool(self.ask(query, s=LOCATION)["repositoryOrError"]["__typename"] == "Repository")
         return False

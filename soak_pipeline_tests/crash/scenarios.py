@@ -165,14 +165,6 @@ SCENARIOS = (
         end=End.GOES_ON,
     ),
     Scenario(
-        name="code_server",
-        what="SIGKILL of Dagster's code server",
-        route=Route.UI,
-        inflict=lambda scene: _kill(scene.dagster_pid("dagster api grpc")),
-        mechanism="the run worker is a process of its own and goes on to `teardown`",
-        end=End.GOES_ON,
-    ),
-    Scenario(
         name="daemon",
         what="SIGKILL of the Dagster daemon",
         route=Route.UI,

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from soak_pipeline_tests.crash.measurement import Measurement
-from soak_pipeline_tests.crash.scenarios import End
+from soak_pipeline_tests.crash.scenarios import SCENARIOS, End, Scenario
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
+NOT_MEASURED = "Not measured:"
 HEAD = (
     "event",
     "what ends the load and blocks the tenants",
@@ -25,22 +26,34 @@ HEAD = (
 def as_markdown(measurements: Sequence[Measurement], skipped: Sequence[tuple[str, str]]) -> str:
     """The table, one row per scenario, and what was left out and why."""
     lines = [_row(HEAD), _row(["---"] * len(HEAD)), *(_row(_cells(measurement)) for measurement in measurements)]
-    lines += [f"\nNot measured: {what}: {why}." for what, why in skipped]
+    lines += [f"\n{NOT_MEASURED} {what}: {why}." for what, why in skipped]
     return "\n".join(lines)
 
 
-def publish(table: str, path: Path) -> None:
-    """Puts the table into its place in a document.
+def publish(measurements: Sequence[Measurement], skipped: Sequence[tuple[str, str]], path: Path) -> None:
+    """Puts the table into its place in a document; rows of scenarios that were not measured this time stay.
 
     Raises:
         ValueError: the document has no such place.
     """
     text = path.read_text()
     before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{path} has no place for the table; it stands between {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
+    rows = {
+        line.split(" | ")[0]: line for line in (*old.splitlines(), *as_markdown(measurements, skipped).splitlines())
+    }
+    head, rule = _row(HEAD), _row(["---"] * len(HEAD))
+    known = [rows[first] for scenario in SCENARIOS if (first := f"| {_event(scenario)}") in rows]
+    notes = [note for note in as_markdown(measurements, skipped).splitlines() if note.startswith(NOT_MEASURED)]
+    path.write_text(
+        "\n".join([f"{before}{BEGIN}\n", head, rule, *known, "", *notes, *[""] * bool(notes), f"{END}{after}"])
+    )
+
+
+def _event(scenario: Scenario) -> str:
+    return f"{scenario.what} (`{scenario.route}`)"
 
 
 def _cells(measurement: Measurement) -> list[str]:
@@ -53,7 +66,7 @@ def _cells(measurement: Measurement) -> list[str]:
         blocked += " (from the last request)"
     next_run = "never" if measurement.next_run_s is None else f"{measurement.next_run_s:.0f}"
     return [
-        f"{scenario.what} (`{scenario.route}`)",
+        _event(scenario),
         scenario.mechanism,
         "runs to its end" if goes_on else f"{measurement.load_ended_s:.1f}",
         blocked,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_exactly_at_the_limits_is_within() -> None:
         ({"next_run_s": None}, "the next run did not come to its soak"),
     ],
 )
-def test_each_broken_limit_is_named(change: dict[str, object], problem: str) -> None:
+def test_each_broken_limit_is_named(change: dict[str, Any], problem: str) -> None:
     assert dataclasses.replace(WITHIN, **change).problems() == [problem]
 
 
@@ -55,21 +56,26 @@ def test_a_run_that_goes_on_may_send() -> None:
     assert dataclasses.replace(WITHIN, scenario=GOES_ON, load_ended_s=25.0).problems() == []
 
 
-def test_the_table_replaces_the_one_before(tmp_path: Path) -> None:
+def test_a_row_replaces_the_one_before_and_the_others_stay(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(f"above\n{BEGIN}\n\nold\n\n{END}\nbelow\n")
-    table = as_markdown([WITHIN], [("disk", "no root")])
-    publish(table, path)
-    publish(table, path)
+    publish([dataclasses.replace(WITHIN, scenario=GOES_ON), WITHIN], [("disk", "no root")], path)
+    publish([dataclasses.replace(WITHIN, load_ended_s=3.4)], [], path)
     text = path.read_text()
-    assert text.startswith("above\n")
-    assert text.endswith("below\n")
+    assert text.startswith(f"above\n{BEGIN}\n\n| event |")
+    assert text.endswith(f"|\n\n{END}\nbelow\n")
     assert "old" not in text
-    assert text.count(f"{STOPS.what} (`{STOPS.route}`)") == 1
-    assert "Not measured: disk: no root." in text
+    assert "no root" not in text
+    events = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][2:]
+    assert events == [f"| {scenario.what} (`{scenario.route}`)" for scenario in (STOPS, GOES_ON)]
+    assert "| 3.4 |" in text
     path.write_text("nowhere\n")
     with pytest.raises(ValueError, match="no place for the table"):
-        publish(table, path)
+        publish([WITHIN], [], path)
+
+
+def test_what_was_not_measured_is_said() -> None:
+    assert "Not measured: disk: no root." in as_markdown([WITHIN], [("disk", "no root")])
 
 
 def test_request_ids_are_those_of_the_plan_alone() -> None:
