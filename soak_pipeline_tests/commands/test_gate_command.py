@@ -16,7 +16,7 @@ from soak_pipeline.commands.gate import LEVELS, GateAnswer, GateVerdict
 from soak_pipeline.commands.gate_formats import FORMATS, as_junit, as_markdown, as_text
 from soak_pipeline.model.plan import run_id_of
 from soak_pipeline.model.verdict import CriterionResult, Verdict
-from soak_pipeline.model.waivers import Waived
+from soak_pipeline.model.waivers import Waived, Waiver
 from soak_pipeline_tests.commands.gate_runs import store_run
 
 HOSTILE = "<b>x</b> | [y](javascript:z)\n\x1b[31mred"
@@ -181,3 +181,10 @@ def test_junit_counts_what_is_unmet_and_what_is_waived() -> None:
         "errors": "1",
         "skipped": "1",
     }
+
+
+def test_every_option_key_and_answer_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "gate.md").read_text()
+    options = [option.opts[0] for option in app.commands["gate"].params]
+    words = [*options, *Waiver.__struct_fields__, *GateVerdict, *FORMATS]
+    assert [word for word in words if f"`{word}`" not in text] == []
