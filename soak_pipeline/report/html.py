@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyRow
@@ -17,7 +18,7 @@ from soak_pipeline.report.charts.fairness import fairness_charts
 from soak_pipeline.report.charts.latency import latency_charts
 from soak_pipeline.report.charts.leaks import LEAK_CRITERION, leak_charts
 from soak_pipeline.report.charts.run import run_chart
-from soak_pipeline.report.course import Course
+from soak_pipeline.report.course import Course, Event
 from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.errors_log import ErrorKind
 from soak_pipeline.report.markdown import soak_rows
@@ -26,10 +27,12 @@ from soak_pipeline.report.page.tables import ErrorRow, OutcomeRow, RecordsRow, e
 from soak_pipeline.report.page.tiles import Tile, tiles_of
 from soak_pipeline.report.quantities import duration, number
 from soak_pipeline.report.table import NOT_ASKED, verdict_word
-from soak_pipeline.report.verdict_document import VerdictDocument
+from soak_pipeline.report.verdict_document import VerdictDocument, deciding_criteria, moment
 
 REPORT_FILE = "report.html"
 ERROR_KINDS_SHOWN = 50
+LEAKS_SHOWN = 6
+"""Charts of resources that are shown at once where none has a finding."""
 _ORDER = ("FAIL", "INCONCLUSIVE", "PASS", NOT_ASKED)
 _PHASE_LEGEND = (
     ("line-plan", "planned rate"),
@@ -44,7 +47,9 @@ class Page:
     """What the template shows; every figure in it was decided elsewhere."""
 
     document: VerdictDocument
+    began: str
     criteria: Sequence[CriterionResult]
+    deciding: Sequence[CriterionResult]
     problems: Sequence[str]
     tiles: Sequence[Tile]
     criteria_words: str
@@ -64,6 +69,17 @@ class Page:
     errors_left_out: int
     about: Sequence[tuple[str, str]]
     legend: Sequence[tuple[str, str]]
+
+    @property
+    def leaks_shown(self) -> Sequence[Chart]:
+        """Charts of resources to show at once: those with a finding, and a few beside them when they were judged."""
+        troubled = sum(bool(chart.tone) for chart in self.leaks)
+        return self.leaks[: max(troubled, LEAKS_SHOWN)] if self.leaks_judged else ()
+
+    @property
+    def leaks_folded(self) -> Sequence[Chart]:
+        """The other charts of resources."""
+        return self.leaks[len(self.leaks_shown) :]
 
     @property
     def sections(self) -> list[tuple[str, str]]:
@@ -107,11 +123,20 @@ def _page(
     documents: Documents,
     errors: Sequence[ErrorKind],
 ) -> Page:
+    deciding = deciding_criteria(document.criteria)
     limit_ms = evidence.thresholds.gateway_latency_ms_p95_max
     server = {} if documents.latency is None else {each.tenant: each.server_share for each in documents.latency.server}
     return Page(
         document=document,
-        criteria=sorted(document.criteria, key=lambda result: _ORDER.index(verdict_word(result))),
+        criteria=[
+            *deciding,
+            *sorted(
+                (result for result in document.criteria if result not in deciding),
+                key=lambda result: _ORDER.index(verdict_word(result)),
+            ),
+        ],
+        began=_day_and_time(document.started_at),
+        deciding=deciding,
         problems=course.problems,
         tiles=tiles_of(course, documents, document.criteria),
         criteria_words=_criteria_words(document),
@@ -119,7 +144,7 @@ def _page(
         latency=latency_charts(course, limit_ms, evidence.plan.profile.request_timeout_s),
         latency_rows=[(row, server.get(row.tenant)) for row in soak_rows(documents.latency)],
         limit_ms=limit_ms,
-        events=_events(course),
+        events=_events(evidence, course),
         fairness=fairness_charts(documents.comparison),
         pressure=_pressure_words(documents),
         leaks=leak_charts(course, document.criteria, evidence.thresholds.leak_horizon_h),
@@ -134,12 +159,25 @@ def _page(
     )
 
 
-def _events(course: Course) -> list[tuple[str, str, bool]]:
-    """What happened: time into the run, words, and whether it should not have."""
+def _day_and_time(text: str) -> str:
+    """A moment as a person says it; as it stands where it is none."""
+    try:
+        return f"{datetime.fromisoformat(text):%-d %B %Y, %H:%M} UTC"
+    except ValueError:
+        return text
+
+
+def _events(evidence: RunEvidence, course: Course) -> list[tuple[str, str, bool]]:
+    """What happened: time into the run and of the day, words, and whether it should not have."""
     if course.requests is None:
         return []
     begin_s = float(course.requests.columns["start_us"].min()) / 1e6
-    return [(duration(max(event.time_s - begin_s, 0.0)), event.text, event.trouble) for event in course.events]
+
+    def when(event: Event) -> str:
+        clock = moment(evidence.plan, round(event.time_s * 1e6))[11:19]
+        return f"{duration(max(event.time_s - begin_s, 0.0))}, {clock} UTC"
+
+    return [(when(event), event.text, event.trouble) for event in course.events]
 
 
 def _legend() -> list[tuple[str, str]]:

@@ -42,13 +42,15 @@ def quantity(value: float | None, unit: str = "") -> str:
 def limit_text(verdict: Verdict, observed: float | None, limit: float | None, unit: str = "") -> str:
     """A limit with its direction where the verdict tells it: `≤ 1.20x`, `≥ 95 %`; a dash when there is none.
 
+    A limit of zero needs no direction.
+
     Args:
         verdict: PASS means that `observed` is on the right side, FAIL on the wrong one; INCONCLUSIVE tells nothing.
         observed: what was held against it.
         limit: itself, in `unit`.
     """
     text = quantity(limit, unit)
-    if observed is None or limit is None or observed == limit or verdict is Verdict.INCONCLUSIVE:
+    if not limit or observed is None or observed == limit or verdict is Verdict.INCONCLUSIVE:
         return text
     at_most = (observed < limit) == (verdict is Verdict.PASS)
     return f"{'≤' if at_most else '≥'} {text}"

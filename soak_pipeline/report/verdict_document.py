@@ -7,6 +7,7 @@ judgement says. Imports nothing heavy, because the gate reads it within a fracti
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -103,13 +104,13 @@ def moment(plan: Plan, time_us: int) -> str:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def deciding_criteria(judgement: Judgement) -> list[CriterionResult]:
+def deciding_criteria(criteria: Iterable[CriterionResult]) -> list[CriterionResult]:
     """The asked criteria that keep the run from PASS, the one to look at first in front.
 
     FAIL goes before INCONCLUSIVE. Among the inconclusive, the validity of the load goes first: where the load was not
     as planned, the others are inconclusive because of it.
     """
-    trouble = [result for result in judgement.criteria if result.asked and result.verdict in _TROUBLE]
+    trouble = [result for result in criteria if result.asked and result.verdict in _TROUBLE]
     return sorted(trouble, key=lambda result: (_TROUBLE.index(result.verdict), result.name != _VALIDITY))
 
 
@@ -118,7 +119,7 @@ def reason_of(judgement: Judgement) -> str:
     asked = [result for result in judgement.criteria if result.asked]
     if not asked:
         return "No criterion was asked, so nothing is known about the platform."
-    trouble = deciding_criteria(judgement)
+    trouble = deciding_criteria(judgement.criteria)
     if not trouble:
         not_asked = [result.name for result in judgement.criteria if not result.asked]
         rest = f"; not asked in this profile: {', '.join(not_asked)}" if not_asked else ""
@@ -131,7 +132,7 @@ def reason_of(judgement: Judgement) -> str:
 
 def next_step_of(judgement: Judgement) -> str:
     """What to do now, in one sentence."""
-    trouble = deciding_criteria(judgement)
+    trouble = deciding_criteria(judgement.criteria)
     if judgement.verdict is Verdict.PASS:
         return "Nothing to do: the promotion is allowed."
     if not trouble:

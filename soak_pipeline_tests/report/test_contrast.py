@@ -8,6 +8,7 @@ from importlib.resources import files
 import pytest
 
 from soak_pipeline.report.charts.canvas import ROLES
+from soak_pipeline_tests.report.colours import contrast
 
 CSS = (files("soak_pipeline.report.page") / "report.css").read_text(encoding="utf-8")
 SCHEMES = dict(zip(("light", "dark"), re.findall(r":root\{(.*?)\}", CSS, re.DOTALL), strict=True))
@@ -21,17 +22,6 @@ def colours(scheme: str) -> dict[str, str]:
     return {
         name: value if len(value) == 7 else "#" + "".join(2 * digit for digit in value[1:]) for name, value in pairs
     }
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(first: str, second: str) -> float:
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_contrast_of_black_and_white() -> None:

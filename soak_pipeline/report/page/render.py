@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -20,9 +21,11 @@ from soak_pipeline.report.quantities import NOT_MEASURED, interval_text, limit_o
 from soak_pipeline.report.table import verdict_word
 from soak_pipeline.report.text import one_line, title_of
 
-FOLDED_FROM = 6
+FOLDED_FROM = 3
 """Findings that hold, from which on they are folded away beside some that do not."""
 
+_FILE_TO_SEE = re.compile(r"; see \S+\.(?:json|log|parquet)")
+"""Where a sentence points to a file; the criterion lists it as its evidence."""
 _TONES = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "open"}
 
 
@@ -55,6 +58,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         between=interval_text,
+        brief=lambda text: _FILE_TO_SEE.sub("", text),
         drawing=Markup,
         limit_of=limit_of,
         parted=_parted,

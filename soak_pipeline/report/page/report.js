@@ -66,7 +66,10 @@
 
   const unfold = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.matches(".criterion")) target.open = true;
+    const folded = target && target.closest("details.criterion, details.rest");
+    if (!folded || folded.open) return;
+    folded.open = true;
+    target.scrollIntoView();
   };
   addEventListener("hashchange", unfold);
   unfold();
