@@ -27,13 +27,13 @@ _ROWS = """
     COPY (
         SELECT prev_hash, event_hash, request_id,
                to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US+00:00'),
-               id, coalesce(metadata_json, '{{}}'),
-               action, tool, decision, reason, agent_id, hash_version, chain_shard
+               id, agent_id, reason, coalesce(metadata_json, '{{}}'),
+               action, tool, decision, hash_version, chain_shard
         FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
     ) TO STDOUT
 """
-#: Into six columns and the rest, which many rows have in common.
-_SPLIT = methodcaller("split", b"\t", 6)
+#: Into eight columns and the rest, which many rows have in common.
+_SPLIT = methodcaller("split", b"\t", 8)
 _NULL = b"\\N"
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 #: Bytes that are themselves in a JSON text and in COPY's format: printable ASCII without the quote and the backslash.
@@ -76,8 +76,6 @@ class Content(NamedTuple):
     action: str
     tool: str | None
     decision: str
-    reason: str | None
-    agent_id: str
     hash_version: str | None
     shard: str | None
 
@@ -92,7 +90,7 @@ class RowBatch:
     """Rows that follow each other, by column, in COPY's text format.
 
     Attributes:
-        contents: the last seven columns of each row in one piece; `content_of` takes it apart.
+        contents: the last five columns of each row in one piece; `content_of` takes it apart.
     """
 
     prev_hashes: Sequence[bytes]
@@ -100,6 +98,8 @@ class RowBatch:
     request_ids: Sequence[bytes]
     timestamps: Sequence[bytes]
     row_ids: Sequence[bytes]
+    agent_ids: Sequence[bytes]
+    reasons: Sequence[bytes]
     metadata: Sequence[bytes]
     contents: Sequence[bytes]
 
@@ -113,10 +113,14 @@ class RowBatch:
 
     @cached_property
     def unusual(self) -> frozenset[int]:
-        """Positions of rows whose request id is null or needs quoting; there should be hardly any."""
-        if not b"".join(self.request_ids).translate(None, _PLAIN):
-            return frozenset()
-        return frozenset(index for index, value in enumerate(self.request_ids) if value.translate(None, _PLAIN))
+        """Positions of rows with an id that is null or needs quoting; there should be hardly any."""
+        return frozenset(
+            index
+            for column in (self.request_ids, self.agent_ids)
+            if b"".join(column).translate(None, _PLAIN)
+            for index, value in enumerate(column)
+            if value.translate(None, _PLAIN)
+        )
 
     def row(self, index: int) -> ChainRow:
         """One row, taken apart."""
@@ -130,8 +134,8 @@ class RowBatch:
             action=content.action,
             tool=content.tool,
             decision=content.decision,
-            reason=content.reason,
-            agent_id=content.agent_id,
+            reason=value_of(self.reasons[index]),
+            agent_id=value_of(self.agent_ids[index]) or "",
             metadata=value_of(self.metadata[index]),
             hash_version=content.hash_version,
             shard=content.shard,
@@ -175,8 +179,8 @@ def batch_of(lines: Iterable[bytes]) -> RowBatch:
 @lru_cache(maxsize=MOST_REMEMBERED)
 def content_of(piece: bytes) -> Content:
     """What one of `RowBatch.contents` says."""
-    action, tool, decision, reason, agent_id, hash_version, shard = map(value_of, piece.rstrip(b"\n").split(b"\t"))
-    return Content(action or "", tool, decision or "", reason, agent_id or "", hash_version, shard)
+    action, tool, decision, hash_version, shard = map(value_of, piece.rstrip(b"\n").split(b"\t"))
+    return Content(action or "", tool, decision or "", hash_version, shard)
 
 
 def value_of(value: bytes) -> str | None:

@@ -66,6 +66,7 @@ class ChainVerifier:
         # Nobody can put into a row the text that marks the gaps of its spelling.
         self._marker = secrets.token_hex(16)
         self._pieces = Memo(lambda content: self._spelling(content_of(content)))
+        self._reasons = Memo(lambda reason: _FIELDS.encode(value_of(reason) or "")[1:-1].encode())
 
     def check(self, batch: RowBatch) -> None:
         """Checks the next rows against their content and against the row before each in its shard."""
@@ -96,24 +97,31 @@ class ChainVerifier:
 
     def _texts(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
         """What is hashed of each row, in pieces."""
-        pieces = map(self._pieces.__getitem__, batch.contents)
-        before_metadata, before_request, before_time, after_time = zip(*pieces, strict=True)
+        before_agent, before_metadata, before_reason, before_request, before_time, after_time = self._columns(batch)
         return zip(
-            batch.prev_hashes, before_metadata, _quick_metadata_hashes(batch.metadata), before_request,
-            batch.request_ids, before_time, batch.timestamps, after_time, strict=True,
+            batch.prev_hashes, before_agent, batch.agent_ids, before_metadata, _quick_metadata_hashes(batch.metadata),
+            before_reason, map(self._reasons.__getitem__, batch.reasons), before_request, batch.request_ids,
+            before_time, batch.timestamps, after_time, strict=True,
         )  # fmt: skip
 
     def _texts_of_version_1(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
-        before_request, after_request = zip(*map(self._pieces.__getitem__, batch.contents), strict=True)
-        return zip(batch.prev_hashes, before_request, batch.request_ids, after_request, strict=True)
+        before_agent, before_request, after_request = self._columns(batch)
+        return zip(
+            batch.prev_hashes, before_agent, batch.agent_ids, before_request, batch.request_ids, after_request,
+            strict=True,
+        )  # fmt: skip
+
+    def _columns(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
+        """The pieces of each row's spelling, by column."""
+        return zip(*map(self._pieces.__getitem__, batch.contents), strict=True)
 
     def _spelling(self, content: Content) -> Sequence[bytes]:
-        """What is hashed of a row with this content, cut where its metadata's hash, request id and timestamp stand."""
+        """What is hashed of a row with this content, cut where a value stands that differs from row to row."""
         mark = self._marker
         row = ChainRow(
             row_id="", request_id=mark, prev_hash="", event_hash="", timestamp=mark, action=content.action,
-            tool=content.tool, decision=content.decision, reason=content.reason, agent_id=content.agent_id,
-            metadata=None, hash_version=content.hash_version, shard=content.shard,
+            tool=content.tool, decision=content.decision, reason=mark, agent_id=mark, metadata=None,
+            hash_version=content.hash_version, shard=content.shard,
         )  # fmt: skip
         return _hashed_text(row, self._tenant_id, mark).encode().split(mark.encode())
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from itertools import groupby
 
-from soak_pipeline.target.audit_rows import ChainRow, Memo, RowBatch, content_of
+from soak_pipeline.target.audit_rows import ChainRow, Memo, RowBatch, content_of, value_of
 
 RECEIPT_VERSION = 4
 _DAY_CHARACTERS = 10
@@ -70,6 +70,7 @@ class DayTrees:
         # Nobody can put into a row the text that marks the gaps of its receipt.
         self._marker = secrets.token_hex(16)
         self._pieces = Memo(self._spelling)
+        self._reasons = Memo(lambda reason: _CANONICAL.encode(value_of(reason)).encode())
 
     def add(self, batch: RowBatch) -> None:
         """Takes the next rows, in chain order."""
@@ -94,12 +95,13 @@ class DayTrees:
     def _receipts(self, batch: RowBatch, begin: int, end: int) -> list[bytes]:
         """The receipts of some rows, column by column; `receipt_of` defines them."""
         some = slice(begin, end)
-        pieces = zip(*(self._pieces[content] for content in batch.contents[some]), strict=True)
-        before_event, before_row, before_prev, before_request, before_time, after_time = pieces
+        pieces = zip(*map(self._pieces.__getitem__, batch.contents[some]), strict=True)
+        before_agent, before_event, before_row, before_prev, before_reason, before_request, before_time, after = pieces
         texts = zip(
-            before_event, batch.event_hashes[some], before_row, batch.row_ids[some], before_prev,
-            batch.prev_hashes[some], before_request, batch.request_ids[some], before_time, batch.timestamps[some],
-            after_time, strict=True,
+            before_agent, batch.agent_ids[some], before_event, batch.event_hashes[some], before_row,
+            batch.row_ids[some], before_prev, batch.prev_hashes[some], before_reason,
+            map(self._reasons.__getitem__, batch.reasons[some]), before_request, batch.request_ids[some], before_time,
+            batch.timestamps[some], after, strict=True,
         )  # fmt: skip
         receipts = list(map(b"".join, texts))
         for index in batch.unusual:
@@ -108,14 +110,16 @@ class DayTrees:
         return receipts
 
     def _spelling(self, content: bytes) -> Sequence[bytes]:
-        """A receipt of a row with this content, cut where the values stand that no other row has."""
-        action, tool, decision, reason, agent_id, hash_version, shard = content_of(content)
+        """A receipt of a row with this content, cut where a value stands that differs from row to row."""
+        action, tool, decision, hash_version, shard = content_of(content)
         mark = self._marker
         row = ChainRow(
             row_id=mark, request_id=mark, prev_hash=mark, event_hash=mark, timestamp=mark, action=action, tool=tool,
-            decision=decision, reason=reason, agent_id=agent_id, metadata=None, hash_version=hash_version, shard=shard,
+            decision=decision, reason=mark, agent_id=mark, metadata=None, hash_version=hash_version, shard=shard,
         )  # fmt: skip
-        return receipt_of(row, self._tenant_id).split(mark.encode())
+        pieces = receipt_of(row, self._tenant_id).split(mark.encode())
+        # A reason may be null, and so brings its own quotes.
+        return *pieces[:4], pieces[4].removesuffix(b'"'), pieces[5].removeprefix(b'"'), *pieces[6:]
 
 
 def receipt_of(row: ChainRow, tenant_id: str) -> bytes:

@@ -48,7 +48,7 @@ _STEP = timedelta(milliseconds=5)
 _AGENTS = [str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))) for number in range(20)]
 _CHUNK_BYTES = 65_536
 _COLUMNS = (
-    'prev_hash, event_hash, request_id, "timestamp", id, metadata_json, action, tool, decision, reason, agent_id,'
+    'prev_hash, event_hash, request_id, "timestamp", id, agent_id, reason, metadata_json, action, tool, decision,'
     " hash_version, chain_shard"
 )
 _PLAIN_COPY = f"COPY (SELECT {_COLUMNS} FROM audit_logs WHERE tenant_id = {{}} ORDER BY chain_sequence) TO STDOUT"

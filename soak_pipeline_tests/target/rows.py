@@ -93,8 +93,8 @@ def chain_of(tenant_id: str, of: Iterable[Call], prev_hash: str = "0" * 64, shar
 def copy_line(row: ChainRow) -> bytes:
     """A row as `COPY ... TO STDOUT` sends it, by the words of PostgreSQL's manual."""
     ordered = (
-        row.prev_hash, row.event_hash, row.request_id, row.timestamp, row.row_id, row.metadata or "{}",
-        row.action, row.tool, row.decision, row.reason, row.agent_id, row.hash_version, row.shard,
+        row.prev_hash, row.event_hash, row.request_id, row.timestamp, row.row_id, row.agent_id, row.reason,
+        row.metadata or "{}", row.action, row.tool, row.decision, row.hash_version, row.shard,
     )  # fmt: skip
     escapes = {ord(character): f"\\{letter}" for character, letter in zip("\\\b\f\n\r\t\v", "\\bfnrtv", strict=True)}
     return ("\t".join("\\N" if value is None else value.translate(escapes) for value in ordered) + "\n").encode()
