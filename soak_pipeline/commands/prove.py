@@ -25,7 +25,7 @@ from soak_pipeline.model.errors import EXIT_FAIL, EXIT_HARNESS_FAILED, EXIT_PASS
 from soak_pipeline.model.plan import run_id_of
 from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.judging import Outcome, RowResult, judge_row
-from soak_pipeline.prove.lane import PORTS_PER_LANE, Lane, run_row
+from soak_pipeline.prove.lane import PORTS_PER_LANE, Lane, prove_row
 from soak_pipeline.prove.matrix import (
     MATRIX_FILE,
     PAGE_FILE,
@@ -187,7 +187,7 @@ def _work(lane: Lane, waiting: queue.SimpleQueue[Row], folder: Path, cancelled: 
 
         tell("starting")
         try:
-            result = run_row(row, lane, folder, cancelled, tell)
+            result = prove_row(row, lane, folder, cancelled, tell)
         except Exception as error:
             result = judge_row(row, None, problem=f"{type(error).__name__}: {error}")
         if result is not None:

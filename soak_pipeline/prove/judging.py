@@ -14,6 +14,7 @@ from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.prove.rows import Row, Turn
 
 NOT_ASKED = "not asked"
+VALIDITY = "load_was_valid"
 
 
 class Outcome(StrEnum):
@@ -87,6 +88,7 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
         cells: one per criterion, in the registry's order; empty without a verdict.
         duration_s: of the run with its platform (seconds).
         run: path of the run folder, relative to the proof's folder; empty without one.
+        attempts: runs that it took; more than one where the first was not valid, see `was_spoiled`.
     """
 
     name: str
@@ -98,6 +100,7 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
     cells: tuple[Cell, ...]
     duration_s: float
     run: str = ""
+    attempts: int = 1
 
 
 def judge_row(
@@ -131,6 +134,17 @@ def judge_row(
         cells=cells,
         duration_s=round(duration_s, 1),
         run=run,
+    )
+
+
+def was_spoiled(result: RowResult) -> bool:
+    """Whether the run says of itself that it did not measure, though nothing was done to the measurement.
+
+    Such a run speaks neither for nor against the gate: the machine was busy with something else. It is run once more.
+    """
+    return any(
+        cell.criterion == VALIDITY and cell.expected is Verdict.PASS and cell.observed == Verdict.INCONCLUSIVE
+        for cell in result.cells
     )
 
 

@@ -23,7 +23,7 @@ from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, EvidenceUnreadable
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.prove.disturbing import Planting
-from soak_pipeline.prove.judging import RowResult, judge_row
+from soak_pipeline.prove.judging import RowResult, judge_row, was_spoiled
 from soak_pipeline.prove.relay import VARIABLE as RELAYED_PAGES
 from soak_pipeline.prove.relay import MetricsRelays, write_relayed_target
 from soak_pipeline.prove.rows import Disturbance, Row, When
@@ -101,22 +101,42 @@ def run_command(row: Row, reports: Path, target: Path) -> list[str]:
     return [*command, "--reports", str(reports), *size, *changes]
 
 
-def run_row(
+def prove_row(
     row: Row, lane: Lane, folder: Path, cancelled: threading.Event, tell: Callable[[str], None]
 ) -> RowResult | None:
-    """Runs a row and judges it.
+    """Runs a row and judges it; once more when the run was spoiled. Arguments and result are those of `run_row`."""
+    result = run_row(row, lane, folder, cancelled, tell)
+    if result is None or not was_spoiled(result):
+        return result
+    again = run_row(row, lane, folder, cancelled, lambda words: tell(f"again {words}"), attempt=2)
+    if again is None:
+        return None
+    return msgspec.structs.replace(again, attempts=2, duration_s=round(result.duration_s + again.duration_s, 1))
+
+
+def run_row(
+    row: Row,
+    lane: Lane,
+    folder: Path,
+    cancelled: threading.Event,
+    tell: Callable[[str], None],
+    *,
+    attempt: int = 1,
+) -> RowResult | None:
+    """Runs a row once and judges it.
 
     Args:
         row: which.
         lane: where.
-        folder: of the proof; the run's reports go to `rows/{name}` in it.
+        folder: of the proof; the run's reports go to `rows/{name}/{attempt}` in it.
         cancelled: when it is set, the run is stopped.
         tell: called with what the run is about now, for a display.
+        attempt: from 1.
 
     Returns:
         The row of the matrix; None when it was cancelled.
     """
-    reports = folder / "rows" / row.name
+    reports = folder / "rows" / row.name / str(attempt)
     reports.mkdir(parents=True, exist_ok=True)
     lane.state.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

@@ -88,6 +88,8 @@ def summary_of(proof: Proof) -> str:
     others = [row.name for row in proof.rows if not row.outcome.holds]
     words = f"{caught} of {len(planted)} faults caught by the right criterion alone and rightly explained, "
     words += f"{passed} of {clean} clean {'run' if clean == 1 else 'runs'} passed"
+    again = sum(row.attempts > 1 for row in proof.rows)
+    words += f"; {again} run again because the first measurement was not valid" if again else ""
     return f"{words}; not as expected: {', '.join(others)}" if others else words
 
 

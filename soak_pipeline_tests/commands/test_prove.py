@@ -48,7 +48,7 @@ def failing(*names: str) -> Play:
 def proved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, play: Play, *names: str, **options: object
 ) -> tuple[int, Proof | None, str]:
-    monkeypatch.setattr(command, "run_row", lambda row, lane, folder, cancelled, tell: play(row, lane))
+    monkeypatch.setattr(command, "prove_row", lambda row, lane, folder, cancelled, tell: play(row, lane))
     monkeypatch.setattr(command, "LOOK_EVERY_S", 0.01)
     environment = {"SOAK_STATE_DIR": str(tmp_path / "state")}
     console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
@@ -133,7 +133,7 @@ def test_an_interrupt_stops_every_lane_and_proves_nothing(tmp_path: Path, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "_watch", interrupted)
-    monkeypatch.setattr(command, "run_row", lambda row, lane, folder, cancelled, tell: cancelled.wait(30) and None)
+    monkeypatch.setattr(command, "prove_row", lambda row, lane, folder, cancelled, tell: cancelled.wait(30) and None)
     environment = {"SOAK_STATE_DIR": str(tmp_path / "state")}
     with (tmp_path / "out").open("w") as out:
         code = prove(("clean", "root_stale"), tmp_path / "reports", environment, Console(file=out), lanes=1)

@@ -17,12 +17,12 @@ import pytest
 from infra.acp import settings
 from soak_pipeline.evidence.run_folder import write_json
 from soak_pipeline.model.progress import Progress
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.prove import disturbing, lane
 from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.disturbing import Planting, starve
-from soak_pipeline.prove.judging import Outcome
-from soak_pipeline.prove.lane import Lane, pages_of, run_command, run_row
+from soak_pipeline.prove.judging import VALIDITY, Outcome, RowResult, judge_row
+from soak_pipeline.prove.lane import Lane, pages_of, prove_row, run_command, run_row
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
 
 BOTH = Row(
@@ -108,6 +108,25 @@ def test_a_cancelled_run_is_stopped_and_gives_no_row(tmp_path: Path, monkeypatch
 
     assert run_row(BOTH, lane_of(tmp_path), tmp_path / "proof", cancelled, tell) is None
     assert not psutil.pid_exists(int(pid_file.read_text()))
+
+
+@pytest.mark.parametrize(("second", "outcome"), [(Verdict.PASS, "passed"), (Verdict.INCONCLUSIVE, "false alarm")])
+def test_a_spoiled_run_is_run_once_more_and_that_one_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: Verdict, outcome: str
+) -> None:
+    row, answers = Row(name="clean", what=""), [Verdict.INCONCLUSIVE, second, Verdict.PASS]
+
+    def played(*_: object, **__: object) -> RowResult:
+        validity = CriterionResult(name=VALIDITY, verdict=answers.pop(0), why="busy")
+        return judge_row(row, [validity], duration_s=90.0)
+
+    monkeypatch.setattr(lane, "run_row", played)
+
+    result = prove_row(row, lane_of(tmp_path), tmp_path, threading.Event(), lambda words: None)
+
+    assert result is not None
+    assert (result.outcome, result.attempts, result.duration_s) == (outcome, 2, 180.0)
+    assert len(answers) == 1
 
 
 @pytest.fixture
