@@ -207,10 +207,8 @@ def history(reports: Path) -> int:
     help="The promotion that is asked for.",
 )
 @click.option("--release", required=True, help="The release, as the run was given it; a git tag, for example.")
-@click.option("--commit", default="", help="Commit that the run must be of; by default any.")
-@click.option(
-    "--target", default="", metavar="NAME", help="Target that the run must be of; needed when there are several."
-)
+@click.option("--commit", help="Commit that the run must be of; by default any.")
+@click.option("--target", metavar="NAME", help="Target that the run must be of; needed when there are several.")
 @click.option("--max-age", default="24h", show_default=True, help="A run that began earlier answers no more.")
 @click.option("--waivers", type=click.Path(path_type=Path), help="YAML or JSON file of criteria that need not hold.")
 @click.option(
@@ -225,8 +223,8 @@ def history(reports: Path) -> int:
 def gate(
     level: str,
     release: str,
-    commit: str,
-    target: str,
+    commit: str | None,
+    target: str | None,
     max_age: str,
     waivers: Path | None,
     format_name: str,

@@ -50,15 +50,15 @@ class GateQuestion(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         level: one of `LEVELS`; a run answers for the level of its profile and no other.
         release: the release exactly as the run was given it; `refs/tags/` before it makes no difference.
-        commit: commit that the run must be of; an abbreviation of 7 digits or more counts; empty for any.
-        target: name of the target that the run must be of; empty for any, as long as there is only one.
+        commit: commit that the run must be of; an abbreviation of 7 digits or more counts; None for any.
+        target: name of the target that the run must be of; None for any, as long as there is only one.
         max_age_s: a run that began earlier answers no more (seconds).
     """
 
     level: str
     release: str
-    commit: str = ""
-    target: str = ""
+    commit: str | None = None
+    target: str | None = None
     max_age_s: float = 24 * 3600.0
 
 
@@ -182,12 +182,18 @@ def _deciding_run(reports: Path, question: GateQuestion, now: datetime) -> tuple
     Raises:
         _Shut: there is none, or nobody can say which one.
     """
+    empty = [name for name in ("release", "commit", "target") if getattr(question, name) == ""]
+    if empty:
+        raise _Shut(
+            f"The {' and the '.join(empty)} that is asked for is empty.",
+            "Look at the variable that it comes from; an option that is left out means any.",
+        )
     again = f"Start one: soak run --profile {question.level} --release {question.release}"
     same_release = list(_runs_of(reports, question))
     matching = [
         (folder, plan)
         for folder, plan in same_release
-        if _same_commit(question.commit, plan.commit) and question.target in ("", plan.target.name)
+        if _same_commit(question.commit, plan.commit) and question.target in (None, plan.target.name)
     ]
     if not matching:
         others = sorted({f"commit {plan.commit or 'unknown'} on {plan.target.name}" for _, plan in same_release})
@@ -300,9 +306,9 @@ def _name_of(release: str) -> str:
     return release.removeprefix(_TAG_PREFIX)
 
 
-def _same_commit(wanted: str, commit: str) -> bool:
+def _same_commit(wanted: str | None, commit: str) -> bool:
     """Whether two commits are the same, one of them perhaps abbreviated."""
-    if not wanted:
+    if wanted is None:
         return True
     shorter, longer = sorted((wanted.lower(), commit.lower()), key=len)
     return longer == shorter or (len(shorter) >= _SHORTEST_COMMIT and longer.startswith(shorter))

@@ -83,15 +83,26 @@ def test_a_tag_may_be_named_by_its_full_reference(tmp_path: Path) -> None:
         ("0123abcdef", "0123ab", False),
         ("0123abcdef", "0123abcdee", False),
         ("", "0123abcdef", False),
-        ("", "", True),
-        ("0123abcdef", "", True),
+        ("", None, True),
+        ("0123abcdef", None, True),
     ],
 )
 def test_the_commit_that_is_asked_for_must_be_that_of_the_run(
-    tmp_path: Path, stored: str, asked: str, opens: bool
+    tmp_path: Path, stored: str, asked: str | None, opens: bool
 ) -> None:
     store_run(tmp_path, commit=stored)
     assert (_ask(tmp_path, commit=asked).verdict is GateVerdict.PASS) is opens
+
+
+@pytest.mark.parametrize("name", ["release", "commit", "target"])
+def test_a_variable_that_is_empty_by_mistake_does_not_mean_any(tmp_path: Path, name: str) -> None:
+    store_run(tmp_path, release="", commit="", target="t")
+    store_run(tmp_path, run_id="20261123T080000Z")
+    given_answer = answer(
+        tmp_path, GateQuestion(**{"level": "nightly", "release": "v1.2.3", "target": "staging", name: ""}), NOW
+    )
+    assert given_answer.verdict is GateVerdict.INCONCLUSIVE
+    assert given_answer.why == f"The {name} that is asked for is empty."
 
 
 def test_a_run_of_another_commit_is_named(tmp_path: Path) -> None:
