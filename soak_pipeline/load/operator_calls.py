@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,7 +22,8 @@ class OperatorRefused(Exception):
 
 
 class _Permission(msgspec.Struct):
-    id: str
+    # It goes into the path of a request: nothing that could be more than an id may pass.
+    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")]
     tool_name: str
 
 

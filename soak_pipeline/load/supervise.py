@@ -182,7 +182,11 @@ class Supervision:
         self, role: str, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"soak_pipeline.load.{role}", str(self._spec_path), *arguments]
-        return subprocess.Popen(command, stdin=stdin, stdout=stdout)
+        environment = dict(os.environ)
+        if role == "master":
+            # It sends nothing, so it signs in nowhere.
+            environment.pop(self._spec.plan.target.admin_password_env, None)
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout, env=environment)
 
     def _stop_processes(self) -> None:
         processes = [process for process in (self._driver, *self._workers) if process is not None]

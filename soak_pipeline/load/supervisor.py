@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 import soak_pipeline
 from soak_pipeline.evidence.files import open_log
 from soak_pipeline.evidence.run_folder import read_json
@@ -178,13 +180,20 @@ def _start(spec: LoadSpec, spec_path: Path, environment: Mapping[str, str]) -> P
     with open_log(spec.control.log) as log:
         return subprocess.Popen(
             [sys.executable, "-m", "soak_pipeline.load.supervise", str(spec_path)],
-            env={**os.environ, **environment, "PYTHONPATH": python_path},
+            env={**_without_needless_secrets(spec, {**os.environ, **environment}), "PYTHONPATH": python_path},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             # A session and process group of its own: a terminal's Ctrl-C reaches us, and we stop the whole group.
             start_new_session=True,
         )
+
+
+def _without_needless_secrets(spec: LoadSpec, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the load processes get: they need the operator's password, and no access to databases, Redis or metrics."""
+    target = spec.plan.target
+    needless = {*msgspec.structs.astuple(target.databases), target.redis_url_env, target.metrics_secret_env}
+    return {name: value for name, value in environment.items() if name not in needless}
 
 
 def _follow(process: Popen[bytes], spec: LoadSpec, on_progress: Callable[[Progress], None] | None) -> None:
