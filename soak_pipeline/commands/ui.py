@@ -18,8 +18,13 @@ from pathlib import Path
 import psutil
 
 from soak_pipeline.commands.embedded_stack import PROJECT_ROOT, embedded_stack, remove_leftover_stack
+from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
 from soak_pipeline.stages.guardian import start_guardian
 from soak_pipeline.stages.target_lock import dagster_home
+
+LOOK_EVERY_S = 0.5
+SERVICES = {"dagster._daemon", "dagster_webserver"}
+"""Modules of the processes without which `dagster dev` gives up."""
 
 GROUP_END_LIMIT_S = 60.0
 """For Dagster's processes to end when asked; a run worker blocks its tenants meanwhile (seconds)."""
@@ -43,13 +48,38 @@ def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
         guardian = start_guardian(None, stack, (sys.executable, "-m", __name__, str(process.pid)))
         print(f"Dagster UI: http://127.0.0.1:{port}   (Ctrl-C stops it and the stack)", flush=True)
         try:
-            return process.wait()
+            return serve(process)
         except KeyboardInterrupt:
             return 0
         finally:
             end_group(process.pid)
             process.wait()
             guardian.dismiss()
+
+
+def serve(process: subprocess.Popen[bytes]) -> int:
+    """Waits until Dagster ends or loses a service; the exit code.
+
+    `dagster dev` ends by itself without its daemon or web server, but too late for a load that has to stop.
+    """
+    services: set[psutil.Process] = set()
+    while (code := process.poll()) is None:
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(process.pid).children()
+            services |= {child for child in children if SERVICES & set(child.cmdline())}
+        ended = [service for service in services if not service.is_running() or _is_zombie(service)]
+        if ended:
+            print(f"soak ui: a process of Dagster (pid {ended[0].pid}) has ended; everything is stopped", flush=True)
+            return EXIT_HARNESS_FAILED
+        time.sleep(LOOK_EVERY_S)
+    return code
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def end_group(group: int, limit_s: float = GROUP_END_LIMIT_S) -> None:

@@ -21,7 +21,7 @@ from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 from soak_pipeline_tests.crash import observing
-from soak_pipeline_tests.crash.measurement import EVIDENCE_LIMIT_S, Measurement
+from soak_pipeline_tests.crash.measurement import EVIDENCE_LIMIT_S, OPEN_IN_SHORT_RUNS, Measurement
 from soak_pipeline_tests.crash.running import (
     PORTS,
     SHORT,
@@ -119,7 +119,8 @@ def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, 
         if scenario is None:
             with contextlib.suppress(TimeoutError):
                 wait_for(run.has_ended, "the undisturbed run ends", END_LIMIT_S)
-            say(f"undisturbed run by `{start.route}`: verdict {_verdict(run)}; {_reasons(run)}")
+            turned = _why(run) or "every criterion that is asked holds"
+            say(f"undisturbed run by `{start.route}`: verdict {_verdict(run)}; {turned}")
         else:
             before = len(measured)
             measured.append(_break(scenario, run, surroundings, say))
@@ -176,6 +177,7 @@ def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -
             watch.decided_unix_s, ids, records, event_unix_s - EVIDENCE_LIMIT_S
         ),
         verdict=_verdict(run),
+        turned=_turned(run),
         judged=observing.judged_again(run.folder, platform),
         left=tuple(left),
     )
@@ -239,13 +241,27 @@ def _verdict(run: Run) -> str:
         return "none"
 
 
-def _reasons(run: Run) -> str:
-    """Criteria of the run's verdict that are not PASS."""
+def _turned(run: Run) -> tuple[str, ...]:
+    """Criteria of the run's verdict that are not PASS, and that such a run does not leave open anyway."""
     try:
         document = read_json(run.folder.path / VERDICT_FILE, VerdictDocument)
     except EvidenceUnreadable:
-        return "no verdict.json"
-    return ", ".join(f"{one.name} {one.verdict}" for one in document.criteria if one.asked and one.verdict != "PASS")
+        return ()
+    return tuple(
+        f"{one.name} {one.verdict}"
+        for one in document.criteria
+        if one.asked and one.verdict != "PASS" and one.name not in OPEN_IN_SHORT_RUNS
+    )
+
+
+def _why(run: Run) -> str:
+    """The sentence of each criterion that turned."""
+    try:
+        document = read_json(run.folder.path / VERDICT_FILE, VerdictDocument)
+    except EvidenceUnreadable:
+        return ""
+    names = [turned.split(" ")[0] for turned in _turned(run)]
+    return "; ".join(f"{one.name}: {one.why}" for one in document.criteria if one.name in names)
 
 
 def _line(measurement: Measurement, run: Run) -> str:
@@ -254,6 +270,6 @@ def _line(measurement: Measurement, run: Run) -> str:
         f"{measurement.scenario.name}: last request {measurement.load_ended_s:.1f} s, tenants blocked {blocked}"
         f"{' (platform stopped)' if measurement.blocked_by_stop else ''},"
         f" records lost {measurement.evidence_lost_s:.1f} s, {measurement.rows_without_record} rows without record,"
-        f" verdict {measurement.verdict} ({_reasons(run)}), judged again {measurement.judged},"
+        f" verdict {measurement.verdict} ({_why(run)}), judged again {measurement.judged},"
         f" left: {'; '.join(measurement.left) or 'nothing'}"
     )

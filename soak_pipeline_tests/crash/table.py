@@ -71,10 +71,16 @@ def _cells(measurement: Measurement) -> list[str]:
         "runs to its end" if goes_on else f"{measurement.load_ended_s:.1f}",
         blocked,
         f"{measurement.evidence_lost_s:.1f}",
-        measurement.verdict if measurement.verdict != "none" else f"none; judged again {measurement.judged}",
+        _verdict(measurement),
         "; ".join(measurement.left) or "nothing",
         next_run,
     ]
+
+
+def _verdict(measurement: Measurement) -> str:
+    if measurement.verdict == "none":
+        return f"none; judged again {measurement.judged}"
+    return f"{measurement.verdict}: {', '.join(measurement.turned) or 'nothing turned'}"
 
 
 def _row(cells: Sequence[str]) -> str:
