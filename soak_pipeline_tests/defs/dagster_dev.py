@@ -1,0 +1,131 @@
+"""`dagster dev` over fake stages, for the tests that use it as an operator does: web server, daemon, run workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from soak_pipeline.defs.launch import PROJECT_ROOT
+from soak_pipeline.evidence.run_folder import RunFolder
+
+PATIENCE_S = 120.0
+LOCATION = {"repositoryLocationName": "soak_pipeline", "repositoryName": "__repository__"}
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+class Dagster:
+    """The UI's view of a running `dagster dev`."""
+
+    def __init__(self, url: str, reports: Path) -> None:
+        self.url = url
+        self.reports = reports
+
+    def ask(self, query: str, **variables: object) -> dict:
+        answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def launch(self, job: str, form: dict[str, object], op: str, run_id: str | None = None) -> str:
+        """Launches a job as the launchpad does; the Dagster id of the run."""
+        launched = self.ask(
+            """mutation($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
+                 ... on LaunchRunSuccess { run { runId } } } }""",
+            parameters={
+                "selector": {**LOCATION, "pipelineName": job},
+                "mode": "default",
+                "runConfigData": {"ops": {op: {"config": form}}},
+                "executionMetadata": {"tags": [{"key": "dagster/partition", "value": run_id}] if run_id else []},
+            },
+        )
+        return launched["launchRun"]["run"]["runId"]
+
+    def start_soak(self, run_id: str) -> str:
+        """Adds the partition and launches a smoke run, as the dialogue for a dynamic partition does."""
+        self.ask(
+            """mutation($selector: RepositorySelector!, $key: String!) { addDynamicPartition(
+                 repositorySelector: $selector, partitionsDefName: "soak_runs", partitionKey: $key) { __typename } }""",
+            selector=LOCATION,
+            key=run_id,
+        )
+        return self.launch("smoke_soak", {"profile": "smoke"}, "provision", run_id)
+
+    def runs(self) -> list[dict]:
+        found = self.ask("{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }")
+        return [
+            {**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}}
+            for run in found["runsOrError"]["results"]
+        ]
+
+    def run(self, dagster_run_id: str) -> dict:
+        return next(run for run in self.runs() if run["runId"] == dagster_run_id)
+
+    def control_file(self, run_id: str, name: str) -> Path:
+        return RunFolder(self.reports, run_id).control_dir / name
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(what: Callable[[], object]) -> object:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := what()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.25)
+    return found
+
+
+@contextmanager
+def dagster_dev(folder: Path) -> Iterator[Dagster]:
+    """`dagster dev` without DAGSTER_HOME, in a folder with only the project's settings, targets and a workspace.
+
+    Args:
+        folder: an empty one.
+    """
+    shutil.copy(PROJECT_ROOT / "dagster.yaml", folder)
+    shutil.copytree(PROJECT_ROOT / "infra" / "targets", folder / "infra" / "targets")
+    module = "soak_pipeline_tests.defs.fake_location"
+    (folder / "workspace.yaml").write_text(
+        f"load_from: [python_module: {{module_name: {module}, location_name: soak_pipeline,"
+        f" working_directory: {PROJECT_ROOT}}}]\n"
+    )
+    port = free_port()
+    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**environment, "SOAK_REPORTS_DIR": str(folder / "reports"), "FAKE_SOAK_S": "15", "HOME": str(folder)},
+        )
+    dagster = Dagster(f"http://127.0.0.1:{port}", folder / "reports")
+
+    def serves() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        with contextlib.suppress(httpx.HTTPError):
+            return bool(httpx.get(f"{dagster.url}/server_info", timeout=5).is_success)
+        return False
+
+    try:
+        wait_for(serves)
+        yield dagster
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE_S)
+    telemetry = [path for path in (folder / ".dagster").rglob("*") if path.is_file()]
+    assert telemetry == [], "Dagster wrote telemetry"
