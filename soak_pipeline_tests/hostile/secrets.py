@@ -8,8 +8,7 @@ import json
 import re
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,10 +53,15 @@ class Search:
     found: set[str] = field(default_factory=set)
     looked_at: int = 0
 
+    _forms: dict[bytes, str] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
-        assert self.secrets
-        assert all(len(secret) >= SHORTEST for secret in self.secrets.values())
-        self._forms = {form: name for name, secret in self.secrets.items() for form in forms_of(secret)}
+        self.also(self.secrets)
+
+    def also(self, secrets: dict[str, str]) -> None:
+        """Looks for these from now on."""
+        assert all(len(secret) >= SHORTEST for secret in secrets.values())
+        self._forms = self._forms | {form: name for name, secret in secrets.items() for form in forms_of(secret)}
 
     def data(self, place: str, data: bytes) -> None:
         """Looks through bytes."""
@@ -80,14 +84,15 @@ class Search:
                 self.data(str(path), "\n".join(_values_of(path)).encode())
 
     @contextmanager
-    def processes(self, directory: Path) -> Iterator[None]:
-        """Looks at command lines and environments of the processes that begin within the block.
+    def processes(self, directory: Path, others: Collection[int] = ()) -> Iterator[None]:
+        """Looks at command lines and environments of this process's family, as long as the block lasts.
 
         Args:
-            directory: of the test; a process that left this process's family is known by it.
+            directory: of the test; a process that left the family is known by it.
+            others: pids whose families count as well.
         """
         over = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(over, str(directory), time.time()))
+        thread = threading.Thread(target=self._watch, args=(over, str(directory), others))
         thread.start()
         try:
             yield
@@ -95,22 +100,28 @@ class Search:
             over.set()
             thread.join()
 
-    def _watch(self, over: threading.Event, directory: str, begun: float) -> None:
+    def _watch(self, over: threading.Event, directory: str, others: Collection[int]) -> None:
         seen: set[tuple[int, float, str]] = set()
         while not over.wait(SAMPLE_EVERY_S):
-            family = {process.pid for process in psutil.Process().children(recursive=True)}
+            family = {process.pid for parent in (None, *others) for process in _children(parent)} | set(others)
             for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error):
                     line = " ".join(process.cmdline())
-                    ours = process.pid in family or directory in line
                     key = (process.pid, process.create_time(), line)
-                    if not ours or process.create_time() < begun - 1.0 or key in seen:
+                    if key in seen or not (process.pid in family or directory in line):
                         continue
                     seen.add(key)
                     self.data(f"the command line of {line[:120]}", line.encode())
                     if not _may_know(line):
                         pairs = (f"{name}={value}" for name, value in process.environ().items())
                         self.data(f"the environment of {line[:120]}", "\0".join(pairs).encode())
+
+
+def _children(parent: int | None) -> list[psutil.Process]:
+    try:
+        return psutil.Process(parent).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _may_know(command_line: str) -> bool:
