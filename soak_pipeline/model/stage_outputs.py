@@ -377,12 +377,14 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
         left: what was still there, by queue.
         first_look_s: from the end of the load until the queues were first looked at; None when that is not known.
             Queues that were empty at the first look may have emptied at any time before it.
+        found: what was there at the first look, by queue; empty when that is not known.
     """
 
     drained: bool | None
     seconds: float
     left: dict[str, int]
     first_look_s: float | None = None
+    found: dict[str, int] = {}
     reason: str = ""
 
 

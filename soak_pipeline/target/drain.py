@@ -53,10 +53,12 @@ def wait_for_drain(
     tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
     deadline = time.monotonic() + timeout_s
     looks = 0
+    found: dict[str, int] = {}
     first_look_s = max(0.0, time.time() - load_stopped_unix_s)
     while True:
         backlog = read_backlog(resolved, tenant_ids)
         looks += 1
+        found = found or backlog.left
         on_poll(backlog)
         if backlog.is_empty is not False or time.monotonic() >= deadline:
             break
@@ -67,6 +69,7 @@ def wait_for_drain(
         seconds=first_look_s if looks == 1 and backlog.is_empty else max(0.0, time.time() - load_stopped_unix_s),
         left=backlog.left,
         first_look_s=first_look_s,
+        found=found,
         reason=backlog.reason,
     )
 

@@ -248,41 +248,46 @@ def test_a_gateway_that_was_not_watched_may_have_crashed(tmp_path: Path) -> None
     assert judged(tmp_path, TIMELINES, defect).cause == "gateway_crashed"
 
 
-def _slow_drain(run: SyntheticRun, left: dict[str, int], *, audit_lag: float, outbox: float) -> None:
-    """Pipelines that were empty too late (`left` empty) or not at all, with the backlog at the end of the load."""
-    change_drain(run, drained=not left, seconds=300.0, left=left)
-    for series, owner, value in (
-        ("consumer_lag", "acp:audit_stream", audit_lag),
-        ("outbox_pending", "acp_audit", outbox),
-    ):
-        for (_, name, of), (_, values) in run.telemetry.items():
-            if (name, of) == (owner, series):
-                values[-1] = value
+def _slow_drain(run: SyntheticRun, left: dict[str, int], found: dict[str, int]) -> None:
+    """Pipelines that were empty too late (`left` empty) or not at all."""
+    change_drain(run, drained=not left, seconds=300.0, left=left, found=found)
 
 
 @pytest.mark.parametrize(
-    ("left", "audit_lag", "outbox", "cause"),
+    ("left", "found", "cause"),
     [
-        ({"acp:audit_stream": 900, "outbox_pending": 200}, 0.0, 0.0, "audit_worker_slow"),
-        ({}, 900.0, 200.0, "audit_worker_slow"),
-        ({}, 0.0, 5_000.0, "usage_drain_slow"),
-        ({"outbox_pending": 200}, 900.0, 5_000.0, "usage_worker_slow"),
+        ({"acp:audit_stream": 900, "outbox_pending": 200}, {}, "audit_worker_slow"),
+        ({"outbox_pending": 0}, {"acp:audit_stream": 900, "outbox_pending": 200}, "audit_worker_slow"),
+        ({}, {"acp:audit_stream": 0, "outbox_pending": 5_000}, "usage_drain_slow"),
+        ({"outbox_pending": 200}, {"acp:audit_stream": 900, "outbox_pending": 5_000}, "usage_worker_slow"),
     ],
 )
 def test_a_slow_drain_blames_the_queue_that_held_most(
-    tmp_path: Path, left: dict[str, int], audit_lag: float, outbox: float, cause: str
+    tmp_path: Path, left: dict[str, int], found: dict[str, int], cause: str
 ) -> None:
-    result = judged(tmp_path, USAGE, lambda run: _slow_drain(run, left, audit_lag=audit_lag, outbox=outbox))
+    def defect(run: SyntheticRun) -> None:
+        _slow_drain(run, left, found)
+        if not any(left.values()):
+            change_drain(run, drained=True)
+
+    result = judged(tmp_path, USAGE, defect)
 
     assert (result.verdict, result.cause) == (Verdict.FAIL, cause)
 
 
-@pytest.mark.parametrize(("at_end", "cause"), [(812.0, "usage_worker_stopped"), (813.0, "usage_worker_slow")])
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        ({"outbox_pending": 812}, "usage_worker_stopped"),
+        ({"outbox_pending": 813}, "usage_worker_slow"),
+        ({}, "usage_worker_slow"),
+    ],
+)
 def test_a_backlog_that_did_not_shrink_is_that_of_a_worker_that_stopped(
-    tmp_path: Path, at_end: float, cause: str
+    tmp_path: Path, found: dict[str, int], cause: str
 ) -> None:
     def defect(run: SyntheticRun) -> None:
-        _slow_drain(run, {"outbox_pending": 812}, audit_lag=0.0, outbox=at_end)
+        _slow_drain(run, {"outbox_pending": 812}, found)
         change_part(run, "reconciliation", "E", outbox_pending=812)
 
     assert judged(tmp_path, USAGE, defect).cause == cause

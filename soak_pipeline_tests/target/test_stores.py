@@ -194,6 +194,7 @@ def test_a_drain_that_takes_too_long_says_what_is_left(dsns: Dsns, redis_url: st
         examples.resolved(dsns=dsns, redis_url=redis_url), PLAN, load_stopped_unix_s=time.time(), timeout_s=0.1
     )
     assert (drain.drained, drain.left) == (False, {"outbox_pending": 1})
+    assert drain.found == {"outbox_pending": 1}
 
 
 def test_a_drain_that_cannot_be_seen_is_not_waited_for() -> None:

@@ -13,6 +13,8 @@ from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.series import PROCESS_START_SERIES
 from soak_pipeline.model.verdict import Finding
 
+OUTBOX = "outbox_pending"
+
 
 def chain(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Violations of the audit chain."""
@@ -93,12 +95,12 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
             "releases it; then at the worker's batch size and number.",
         )
     if pending or (drain is not None and drain.drained is False):
-        stopped = pending > 0 and pending >= _last(evidence, "outbox_pending") > 0
+        stopped = drain is not None and drain.left.get(OUTBOX, 0) >= drain.found.get(OUTBOX, 0) > 0
         return Diagnosis(
             "usage_worker_stopped" if stopped else "usage_worker_slow",
             f"The usage worker {'has stopped' if stopped else 'is slower than the load or stopped'}: "
             f"{count(pending, 'row')} of pending_usage_events left {took} after the load"
-            f"{', none fewer than at its end' if stopped else ''}.",
+            f"{', none fewer than when the load had just ended' if stopped else ''}.",
             "Check that the usage worker runs, its batch size and poll interval against the rate of billable calls; "
             "then materialise platform_evidence again and see whether it converges, and how long it took.",
         )
@@ -198,33 +200,20 @@ def roots(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
 
 
 def _audit_backlog(evidence: RunEvidence) -> int:
-    """Events that waited for the audit worker: after the drain, or at the end of the load where everything drained."""
-    if left := _left(evidence):
-        return sum(number for queue, number in left.items() if queue.startswith("acp:audit_stream"))
-    return int(_last(evidence, "consumer_lag", owner="acp:audit_stream"))
+    """Events that waited for the audit worker: after the drain, or when it began where everything drained."""
+    return sum(number for queue, number in _backlog(evidence).items() if queue.startswith("acp:audit_stream"))
 
 
 def _usage_backlog(evidence: RunEvidence) -> int:
     """Rows that waited for the usage worker, likewise."""
-    if left := _left(evidence):
-        return left.get("outbox_pending", 0)
-    return int(_last(evidence, "outbox_pending"))
+    return _backlog(evidence).get(OUTBOX, 0)
 
 
-def _left(evidence: RunEvidence) -> dict[str, int]:
-    """What was left after the drain, by queue; empty queues are not in it."""
-    left = {} if evidence.platform_evidence is None else evidence.platform_evidence.drain.left
-    return {queue: number for queue, number in left.items() if number}
-
-
-def _last(evidence: RunEvidence, series: str, *, owner: str | None = None) -> float:
-    """The last value of a series, summed over its owners; 0 when it was not sampled."""
-    known = [
-        samples.values[np.isfinite(samples.values)]
-        for key, samples in evidence.telemetry.items()
-        if key.series == series and owner in (None, key.owner)
-    ]
-    return float(sum(values[-1] for values in known if len(values)))
+def _backlog(evidence: RunEvidence) -> dict[str, int]:
+    if evidence.platform_evidence is None:
+        return {}
+    drain = evidence.platform_evidence.drain
+    return drain.left if any(drain.left.values()) else drain.found
 
 
 def _no_gateway_restarted(evidence: RunEvidence) -> bool:
