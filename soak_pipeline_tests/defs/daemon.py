@@ -28,7 +28,7 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from soak_pipeline.defs.launch import INSTANCE_SETTINGS, PROJECT_ROOT
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 _LOGGER = logging.getLogger("daemon")
 

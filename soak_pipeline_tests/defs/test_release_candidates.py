@@ -24,7 +24,7 @@ SENSOR = "release_candidate_sensor"
 TARGET = "name: {name}\nallow_load: true\ngateway_url: http://127.0.0.1:1\n"
 _numbers = itertools.count(1)
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Station:
