@@ -5,8 +5,11 @@ Owns connecting, time limits and the wording of failures. Never writes, and neve
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -20,6 +23,10 @@ from soak_pipeline.target.config import ResolvedTarget
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 120.0
+SILENCE_TIMEOUTS = 2.0
+SILENCE_SLACK_S = 30.0
+"""A connection lasts at most `SILENCE_TIMEOUTS` statement timeouts and this (seconds), whatever the server does."""
+
 #: For statements that stream a whole table: a thousand rows per second would still bring 3.6 million.
 STREAM_TIMEOUT_S = 3600.0
 APPLICATION_NAME = "soak-pipeline"
@@ -55,7 +62,7 @@ def reading(
     if dsn is None:
         raise Unreadable(f"the target gives no access to the {title} (databases.{database})")
     try:
-        with connect(dsn) as connection:
+        with connect(dsn) as connection, _cut_off_when_silent(connection, statement_timeout_s):
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             connection.execute("SET TIME ZONE 'UTC'")
@@ -110,13 +117,35 @@ def connect(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[A
         autocommit=autocommit,
         connect_timeout=CONNECT_TIMEOUT_S,
         application_name=APPLICATION_NAME,
+        # A host that is lost is noticed within a minute, also by a stream.
+        keepalives_idle=30,
+        keepalives_interval=10,
+        keepalives_count=3,
+        tcp_user_timeout=60_000,
     )
 
 
+@contextmanager
+def _cut_off_when_silent(connection: psycopg.Connection[tuple[Any, ...]], statement_timeout_s: float) -> Iterator[None]:
+    """Ends the connection of a server that does not keep its own statement timeout."""
+
+    def cut() -> None:
+        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(SILENCE_TIMEOUTS * statement_timeout_s + SILENCE_SLACK_S, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def in_words(error: psycopg.Error, dsn: str) -> str:
-    """The first line of an error without the password."""
+    """The first line of an error without the password, and without anything that a terminal acts upon."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    text = lines[0][:300]
+    text = "".join(character if character.isprintable() else " " for character in lines[0][:300])
     try:
         password = psycopg.conninfo.conninfo_to_dict(dsn).get("password")
     except psycopg.Error:
