@@ -15,7 +15,7 @@ from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.evidence.seal import damage_of
 from soak_pipeline.evidence.telemetry import Telemetry, read_telemetry
 from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.plan import Plan, plan_hash_as_stored
 from soak_pipeline.model.stage_outputs import (
     FanoutEvidence,
     PhaseEvidence,
@@ -47,6 +47,7 @@ class RunEvidence:
         thresholds: the limits to judge by; the plan's own unless changed by the caller.
         provision ... platform_evidence: outputs of the stages of that name; None when missing.
         missing: per missing stage, why.
+        plan_hash: of the stored plan as it was frozen, by whatever version; read on first use.
         requests: every request record; read on first use.
         telemetry: every telemetry series; read on first use.
         damage: what is not as it was sealed, one sentence each; looked for on first use.
@@ -63,6 +64,11 @@ class RunEvidence:
     platform_evidence: PlatformEvidence | None
     folder: RunFolder
     missing: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def plan_hash(self) -> str:
+        """Of the stored plan as it was frozen."""
+        return plan_hash_as_stored(self.folder.plan_path.read_bytes())
 
     @cached_property
     def requests(self) -> RequestTable:

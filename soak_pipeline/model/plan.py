@@ -226,6 +226,28 @@ def plan_hash(plan: Plan) -> str:
     return hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()
 
 
+def plan_hash_as_stored(document: bytes) -> str:
+    """The hash that a stored plan had when it was frozen.
+
+    A plan gains fields with time. Those that the document lacks are left out, so that a run of an older version is
+    still known to have been provisioned under its own plan.
+
+    Raises:
+        msgspec.ValidationError: it is no plan.
+    """
+    stored = msgspec.json.decode(document)
+    plan = msgspec.to_builtins(msgspec.convert(stored, Plan), order="deterministic")
+    return hashlib.sha256(msgspec.json.encode(_only_what_is_in(stored, plan))).hexdigest()
+
+
+def _only_what_is_in(stored: object, plan: object) -> object:
+    if isinstance(plan, dict) and isinstance(stored, dict):
+        return {name: _only_what_is_in(stored[name], value) for name, value in plan.items() if name in stored}
+    if isinstance(plan, list) and isinstance(stored, list):
+        return [_only_what_is_in(before, value) for before, value in zip(stored, plan, strict=True)]
+    return plan
+
+
 def soak_session(plan: Plan) -> LoadSession:
     """The long run: a warm-up at full load, then the soak."""
     profile = plan.profile

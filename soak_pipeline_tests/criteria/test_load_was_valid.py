@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from soak_pipeline.evidence.bundle import read_evidence
+from soak_pipeline.model.plan import plan_hash
+from soak_pipeline.model.stage_outputs import ProvisionedRun
 from soak_pipeline.model.verdict import Verdict
-from soak_pipeline_tests.criteria.judging import HALF_HOUR, finding_of, judged
+from soak_pipeline_tests.criteria.judging import HALF_HOUR, SMALL, finding_of, judged, result_of
 from soak_pipeline_tests.evidence_defects import (
     DEFECTS,
     change_output,
@@ -19,7 +23,7 @@ from soak_pipeline_tests.evidence_defects import (
     set_outcome,
     thin_out,
 )
-from soak_pipeline_tests.evidence_factory import SyntheticRun
+from soak_pipeline_tests.evidence_factory import SyntheticRun, make_run
 
 LOAD = "load_was_valid"
 
@@ -239,6 +243,22 @@ def test_tenants_made_under_another_plan_are_named(tmp_path: Path) -> None:
     result = judged(tmp_path, LOAD, lambda run: change_output(run, "provision", plan_hash="0" * 64))
 
     assert finding_of(result, "stage provision").verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_run_of_a_version_whose_plan_had_fewer_fields_is_still_its_own(tmp_path: Path) -> None:
+    """The plan and its hash as a version wrote them that knew neither the cap of users nor classic fairness."""
+    folder = make_run(tmp_path, profile=SMALL)
+    older = msgspec.json.decode(folder.plan_path.read_bytes())
+    del older["target"]["max_users"], older["profile"]["fairness"]["order"]
+    folder.plan_path.write_bytes(msgspec.json.encode(older))
+    canonical = msgspec.to_builtins(folder.read_plan(), order="deterministic")
+    del canonical["target"]["max_users"], canonical["profile"]["fairness"]["order"]
+    frozen = hashlib.sha256(msgspec.json.encode(canonical)).hexdigest()
+    provision = folder.read_output("provision", ProvisionedRun)
+
+    assert frozen != provision.plan_hash == plan_hash(folder.read_plan())
+    folder.write_output("provision", msgspec.structs.replace(provision, plan_hash=frozen))
+    assert finding_of(result_of(read_evidence(folder), LOAD), "stage provision").verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("defect", DEFECTS)

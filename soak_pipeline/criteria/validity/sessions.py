@@ -8,7 +8,7 @@ from soak_pipeline.criteria.sources import why_missing
 from soak_pipeline.criteria.validity.condition import ended_in_words, holds_or_open
 from soak_pipeline.criteria.wording import count, quantity, seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.plan import LoadSession, plan_hash
+from soak_pipeline.model.plan import LoadSession
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
 from soak_pipeline.model.verdict import Finding
 
@@ -20,7 +20,7 @@ def provisioned(evidence: RunEvidence) -> Finding:
     """The tenants were made under the plan that is judged."""
     if evidence.provision is None:
         return unmeasured("stage provision", f"stage provision left no evidence: {why_missing(evidence, 'provision')}")
-    same = evidence.provision.plan_hash == plan_hash(evidence.plan)
+    same = evidence.provision.plan_hash == evidence.plan_hash
     return Finding(
         subject="stage provision",
         verdict=holds_or_open(same),
