@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 from soak_pipeline.commands.gate import GateAnswer, GateQuestion, GateVerdict, answer
 from soak_pipeline.criteria.registry import CRITERIA
-from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.evidence.run_folder import RunFolder, read_json, write_json
+from soak_pipeline.evidence.seal import SEAL_FILE, seal_new
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
+from soak_pipeline.model.plan import plan_hash
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.verdict_document import VerdictDocument, digest_of
 from soak_pipeline_tests.candidates.repository import Repository
 from soak_pipeline_tests.commands.gate_runs import NOW, RUN_ID, store_run
+from soak_pipeline_tests.report.runs import reported_run
 
 Change = Callable[[VerdictDocument], VerdictDocument]
 
@@ -48,6 +51,23 @@ def test_the_answer_says_what_it_is_bound_to(tmp_path: Path) -> None:
     assert (given_answer.commit, given_answer.target) == ("0123abc", "staging")
     assert given_answer.run_folder == str(folder.path)
     assert len(given_answer.plan_hash) == 64
+
+
+@pytest.mark.parametrize("defects", [[], ["slow_tenant"]])
+def test_what_the_report_writes_is_trusted(tmp_path: Path, defects: list[str]) -> None:
+    """With the figures of a whole judgement, as read back from the file; its load is smaller than any level's."""
+    folder, _ = reported_run(tmp_path, defects=defects)
+    document = read_json(folder.path / "verdict.json", VerdictDocument)
+    assert document.digest == digest_of(document)
+    plan = msgspec.structs.replace(folder.read_plan(), profile=PROFILES["nightly"])
+    assert plan.release == "v1.2.3"
+    bound = msgspec.structs.replace(document, profile="nightly", plan_hash=plan_hash(plan), digest="")
+    write_json(folder.plan_path, plan)
+    (folder.path / SEAL_FILE).unlink()
+    seal_new(folder.path)
+    write_json(folder.path / "verdict.json", msgspec.structs.replace(bound, digest=digest_of(bound)))
+    given_answer = _ask(tmp_path)
+    assert given_answer.verdict == document.verdict.value, given_answer.why
 
 
 def test_without_a_run_the_gate_is_shut(tmp_path: Path) -> None:
