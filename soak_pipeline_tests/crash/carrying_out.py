@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -19,9 +20,10 @@ import psutil
 
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 from soak_pipeline_tests.crash import observing
-from soak_pipeline_tests.crash.measurement import EVIDENCE_LIMIT_S, OPEN_IN_SHORT_RUNS, Measurement
+from soak_pipeline_tests.crash.measurement import EVIDENCE_LIMIT_S, Measurement
 from soak_pipeline_tests.crash.running import (
     PORTS,
     SHORT,
@@ -41,6 +43,7 @@ END_LIMIT_S = 240.0
 """For a broken run to come to rest, a verdict included where it goes on to one (seconds)."""
 
 QUIET_S = 3.0
+NEW_LINE = "\n"
 LEFT_LIMIT_S = 20.0
 """For processes to end after the run has (seconds)."""
 
@@ -119,8 +122,8 @@ def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, 
         if scenario is None:
             with contextlib.suppress(TimeoutError):
                 wait_for(run.has_ended, "the undisturbed run ends", END_LIMIT_S)
-            turned = _why(run) or "every criterion that is asked holds"
-            say(f"undisturbed run by `{start.route}`: verdict {_verdict(run)}; {turned}")
+            findings = "; ".join(_findings(run)) or "every criterion that is asked holds"
+            say(f"undisturbed run by `{start.route}`: verdict {_verdict(run)}; {findings}")
         else:
             before = len(measured)
             measured.append(_break(scenario, run, surroundings, say))
@@ -177,7 +180,7 @@ def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -
             watch.decided_unix_s, ids, records, event_unix_s - EVIDENCE_LIMIT_S
         ),
         verdict=_verdict(run),
-        turned=_turned(run),
+        said=_said(scenario, run),
         judged=observing.judged_again(run.folder, platform),
         left=tuple(left),
     )
@@ -241,27 +244,24 @@ def _verdict(run: Run) -> str:
         return "none"
 
 
-def _turned(run: Run) -> tuple[str, ...]:
-    """Criteria of the run's verdict that are not PASS, and that such a run does not leave open anyway."""
+def _findings(run: Run) -> list[str]:
+    """Every sentence of the run's verdict that keeps it from PASS."""
     try:
         document = read_json(run.folder.path / VERDICT_FILE, VerdictDocument)
     except EvidenceUnreadable:
-        return ()
-    return tuple(
-        f"{one.name} {one.verdict}"
-        for one in document.criteria
-        if one.asked and one.verdict != "PASS" and one.name not in OPEN_IN_SHORT_RUNS
-    )
+        return []
+    return [
+        finding.why
+        for criterion in document.criteria
+        if criterion.asked
+        for finding in criterion.findings
+        if finding.verdict is not Verdict.PASS
+    ]
 
 
-def _why(run: Run) -> str:
-    """The sentence of each criterion that turned."""
-    try:
-        document = read_json(run.folder.path / VERDICT_FILE, VerdictDocument)
-    except EvidenceUnreadable:
-        return ""
-    names = [turned.split(" ")[0] for turned in _turned(run)]
-    return "; ".join(f"{one.name}: {one.why}" for one in document.criteria if one.name in names)
+def _said(scenario: Scenario, run: Run) -> str:
+    """The sentence of the verdict that tells of the event."""
+    return next((why for why in _findings(run) if scenario.says and re.search(scenario.says, why)), "")
 
 
 def _line(measurement: Measurement, run: Run) -> str:
@@ -270,6 +270,6 @@ def _line(measurement: Measurement, run: Run) -> str:
         f"{measurement.scenario.name}: last request {measurement.load_ended_s:.1f} s, tenants blocked {blocked}"
         f"{' (platform stopped)' if measurement.blocked_by_stop else ''},"
         f" records lost {measurement.evidence_lost_s:.1f} s, {measurement.rows_without_record} rows without record,"
-        f" verdict {measurement.verdict} ({_why(run)}), judged again {measurement.judged},"
-        f" left: {'; '.join(measurement.left) or 'nothing'}"
+        f" verdict {measurement.verdict}, judged again {measurement.judged},"
+        f" left: {'; '.join(measurement.left) or 'nothing'}{''.join(f'{NEW_LINE}    {why}' for why in _findings(run))}"
     )

@@ -11,10 +11,6 @@ BLOCKED_LIMIT_S = 30.0
 EVIDENCE_LIMIT_S = 5.0
 
 
-OPEN_IN_SHORT_RUNS = frozenset({"quiet_tenants_are_protected", "fanout_is_correct", "nothing_leaks"})
-"""Criteria whose question these runs do not ask or are too short for, disturbed or not."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One scenario, carried out.
@@ -28,7 +24,7 @@ class Measurement:
         evidence_lost_s: from the last record on disk to the event, of the load worker that has the oldest one.
         rows_without_record: audit rows of executions more than 5 s before the event that no record on disk answers for.
         verdict: of `verdict.json`; "none" where there is none.
-        turned: criteria of `verdict.json` that are not PASS, without those that these short runs leave open.
+        said: finding of `verdict.json` that tells of the event; empty where none does.
         judged: verdict of `soak judge` on what is left.
         left: what is still there: processes, locks, leases, ports.
         next_run_s: until the next run soaks, from its start; None where it does not.
@@ -41,7 +37,7 @@ class Measurement:
     evidence_lost_s: float
     rows_without_record: int
     verdict: str
-    turned: tuple[str, ...]
+    said: str
     judged: str
     left: tuple[str, ...]
     next_run_s: float | None = None
@@ -61,8 +57,8 @@ class Measurement:
             found.append(f"{self.rows_without_record} executions of before that have no record on disk")
         if "PASS" in (self.verdict, self.judged):
             found.append(f"verdict {self.verdict}, judged again {self.judged}; neither may be PASS")
-        if self.verdict != "none" and not self.turned:
-            found.append("no criterion says that the run was disturbed; a longer run could pass")
+        if self.verdict != "none" and not self.said:
+            found.append("the verdict does not tell of the event; a longer run could pass")
         if self.left:
             found.append(f"left behind: {'; '.join(self.left)}")
         if self.next_run_s is None:

@@ -66,6 +66,7 @@ class Scenario:
         route: of the run that is broken.
         inflict: does it, and returns what undoes it when the run has ended.
         mechanism: what ends the load, and who blocks the tenants.
+        says: what the verdict says of it, where the run comes to one (a regular expression).
         end: what the run is meant to do.
         ends_ui: the UI does not live through it.
         small_disk: the reports folder is a small file system of its own.
@@ -76,6 +77,7 @@ class Scenario:
     route: Route
     inflict: Callable[[Scene], Callable[[], None] | None]
     mechanism: str
+    says: str = ""
     end: End = End.STOPS
     ends_ui: bool = False
     small_disk: bool = False
@@ -118,6 +120,7 @@ SCENARIOS = (
         route=Route.UI,
         inflict=lambda scene: _kill(scene.load_pid("supervise")),
         mechanism="load processes miss their parent; the run goes on to `teardown`",
+        says="the load supervisor was killed",
     ),
     Scenario(
         name="locust_worker",
@@ -125,6 +128,7 @@ SCENARIOS = (
         route=Route.UI,
         inflict=lambda scene: _kill(scene.load_pid("worker")),
         mechanism="the load supervisor ends the session; the run goes on to `teardown`",
+        says="load worker 0 was lost: killed by SIGKILL",
     ),
     Scenario(
         name="locust_master",
@@ -132,6 +136,7 @@ SCENARIOS = (
         route=Route.UI,
         inflict=lambda scene: _kill(scene.load_pid("master")),
         mechanism="the load supervisor ends the session; the run goes on to `teardown`",
+        says="the Locust master was lost: killed by SIGKILL",
     ),
     Scenario(
         name="terminate",
@@ -169,7 +174,7 @@ SCENARIOS = (
         what="SIGKILL of the Dagster daemon",
         route=Route.UI,
         inflict=lambda scene: _kill(scene.dagster_pid("dagster._daemon run")),
-        mechanism="`dagster dev` ends, `soak ui` ends the run worker; `finally` of the stage",
+        mechanism="`soak ui` misses the daemon and ends the run worker; `finally` of the stage",
         ends_ui=True,
     ),
     Scenario(

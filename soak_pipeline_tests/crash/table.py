@@ -80,7 +80,7 @@ def _cells(measurement: Measurement) -> list[str]:
 def _verdict(measurement: Measurement) -> str:
     if measurement.verdict == "none":
         return f"none; judged again {measurement.judged}"
-    return f"{measurement.verdict}: {', '.join(measurement.turned) or 'nothing turned'}"
+    return f"{measurement.verdict}: {measurement.said.split(';')[0] or 'it does not tell of the event'}"
 
 
 def _row(cells: Sequence[str]) -> str:
