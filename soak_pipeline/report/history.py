@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from soak_pipeline.analysis.run_trends import run_course
+from soak_pipeline.analysis.run_trends import RunCourse, run_course
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_text
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
@@ -22,7 +22,7 @@ from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.leaks import LEAK_CRITERION, slope_per_hour
-from soak_pipeline.report.charts.runs import Trend, trend_chart
+from soak_pipeline.report.charts.runs import Mark, Trend, trend_chart
 from soak_pipeline.report.markdown import soak_rows
 from soak_pipeline.report.page.render import render
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
@@ -175,19 +175,31 @@ def change_lines(runs: Sequence[StoredRun]) -> Iterator[str]:
         runs: of one profile and target, oldest first.
     """
     for name in FIGURES:
-        measured = [(run, value) for run in runs if (value := getattr(run, name)) is not None]
-        course = run_course([value for _, value in measured], alpha=FALSE_ALARM_SHARE / len(FIGURES))
+        measured, course = _course(runs, name)
         for change in course.changes:
-            first = measured[change.index][0]
+            first = measured[change.index]
             yield (
                 f"change of {name} at {first.run_id} {first.release}: {change.before:.4g} -> {change.after:.4g}"
                 f" (p {change.p_value:.3f})"
             )
         if (trend := course.trend) is not None:
             yield (
-                f"trend of {name} over {trend.runs} runs since {measured[course.trend_since][0].run_id}:"
+                f"trend of {name} over {trend.runs} runs since {measured[course.trend_since].run_id}:"
                 f" {trend.slope_per_run:+.4g} per run ({trend.lower:.4g} to {trend.upper:.4g}, p {trend.p_value:.3f})"
             )
+
+
+def _course(runs: Sequence[StoredRun], figure: str) -> tuple[list[StoredRun], RunCourse]:
+    """How a figure went: the runs that have it, and the changes and the trend over them."""
+    measured = [run for run in runs if getattr(run, figure) is not None]
+    values = [getattr(run, figure) for run in measured]
+    return measured, run_course(values, alpha=FALSE_ALARM_SHARE / len(FIGURES))
+
+
+def _marks(runs: Sequence[StoredRun], figure: str) -> list[Mark]:
+    """The changes of a figure's level, for its chart."""
+    measured, course = _course(runs, figure)
+    return [Mark(runs.index(measured[change.index]), change.before, change.after) for change in course.changes]
 
 
 def _group(index: int, runs: list[StoredRun]) -> Group:
@@ -204,7 +216,10 @@ def _group(index: int, runs: list[StoredRun]) -> Group:
         Trend("Steepest memory", "bytes_per_hour", {"": [run.rss_bytes_slope_per_hour for run in runs]}),
     ]
     verdicts = [run.verdict for run in runs]
-    charts = [trend_chart(f"{key}-{number}", trend, run_ids, verdicts) for number, trend in enumerate(trends)]
+    charts = [
+        trend_chart(f"{key}-{number}", trend, run_ids, verdicts, _marks(runs, figure))
+        for number, (trend, figure) in enumerate(zip(trends, FIGURES, strict=True))
+    ]
     drawn = [chart for chart in charts if chart is not None]
     return Group(key, runs[0].profile, runs[0].target, runs, drawn, list(change_lines(runs)))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -46,9 +47,33 @@ def test_runs_of_one_profile_stand_together_and_newest_first() -> None:
 
 
 def test_a_figure_that_no_run_has_draws_no_chart() -> None:
-    with_memory = history_html([run(1, rss_bytes_slope_per_hour=2_097_152.0)])
+    with_memory = history_html([run(number, rss_bytes_slope_per_hour=2_097_152.0) for number in (1, 2)])
     assert "Steepest memory" in with_memory.replace("Steepest memory</th>", "")
-    assert "Steepest memory" not in history_html([run(1)]).replace("Steepest memory</th>", "")
+    assert "Steepest memory" not in history_html([run(1), run(2)]).replace("Steepest memory</th>", "")
+
+
+def test_one_run_is_no_trend() -> None:
+    text = history_html([run(1)])
+    assert "Trends begin with the second run." in text
+    assert "<figure" not in text
+    assert "Trends begin" not in history_html([run(1), run(2)])
+
+
+def test_a_change_of_level_is_marked_in_its_chart_and_in_no_other() -> None:
+    """From the tenth of 20 runs on, p95 of tenant E, the slowest, is 60 ms and not 41 ms; nothing else changes."""
+    runs = [
+        run(
+            number,
+            latency_ms_p95={"A": 40.0, "E": (41.0 if number < 10 else 60.0) + number % 3 / 10},
+            latency_ms_p99={"A": 60.0, "E": 70.0 + number % 3 / 10},
+            worst_ratio=1.0 + number % 3 / 100,
+        )
+        for number in range(1, 21)
+    ]
+    notes = re.findall(r"Dotted: the level went from ([\d.]+) ms to ([\d.]+) ms with run (\w+)\.", history_html(runs))
+    assert [(round(float(before)), round(float(after)), first) for before, after, first in notes] == [
+        (41, 60, "20261110T010000Z")
+    ]
 
 
 def test_no_runs_make_a_page_too() -> None:

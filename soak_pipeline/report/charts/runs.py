@@ -7,15 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
-from soak_pipeline.report.charts.canvas import ACCENT, BAD, WARN, panel, tenant_colour, to_svg, whole_ticks, y_title
+from soak_pipeline.model.plan import RUN_ID_FORMAT
+from soak_pipeline.report.charts.canvas import (
+    ACCENT,
+    BAD,
+    FONT_PX,
+    INK,
+    WARN,
+    panel,
+    tenant_colour,
+    to_svg,
+    whole_ticks,
+    y_title,
+)
 from soak_pipeline.report.charts.chart import Chart, TableRow
-from soak_pipeline.report.quantities import quantity
+from soak_pipeline.report.quantities import number, quantity
 
 _VERDICT_COLOURS = {"FAIL": BAD, "INCONCLUSIVE": WARN}
 _MEBIBYTE = 1_024.0**2
+_FEWEST_RUNS = 2
+"""One point is no course."""
+_DATES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +49,25 @@ class Trend:
     lines: Mapping[str, Sequence[float | None]]
 
 
-def trend_chart(key: str, trend: Trend, run_ids: Sequence[str], verdicts: Sequence[str]) -> Chart | None:
-    """The figure over the runs, oldest on the left; None where no run has it.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A change of level: the number (from 0) of the first run after it, and both levels in the figure's unit."""
+
+    run: int
+    before: float
+    after: float
+
+
+def trend_chart(
+    key: str, trend: Trend, run_ids: Sequence[str], verdicts: Sequence[str], marks: Sequence[Mark] = ()
+) -> Chart | None:
+    """The figure over the runs, oldest on the left; None where fewer than two runs have it.
 
     Args:
         key: of the chart in the page.
         trend: what is drawn.
-        run_ids, verdicts: of the runs; runs that did not pass are marked below the axis.
+        run_ids, verdicts: of the runs; bands mark those that did not pass.
+        marks: changes of level, which are drawn.
     """
     scale, unit = (_MEBIBYTE, "MiB/h") if trend.unit == "bytes_per_hour" else (1.0, trend.unit)
     lines = {
@@ -47,19 +75,29 @@ def trend_chart(key: str, trend: Trend, run_ids: Sequence[str], verdicts: Sequen
         for name, values in trend.lines.items()
     }
     known = [float(value) for line in lines.values() for value in line if np.isfinite(value)]
-    if not known:
+    if max(int(np.isfinite(line).sum()) for line in lines.values()) < _FEWEST_RUNS:
         return None
-    canvas, axes = panel()
+    canvas, axes = panel(440.0, 200.0)
+    size = 4.0 if len(run_ids) <= 30 else 2.0
     places = np.arange(1, len(run_ids) + 1)
     for name, line in lines.items():
-        axes.plot(places, line, "o-", color=tenant_colour(name) if name else ACCENT, linewidth=1.5, markersize=4)
+        axes.plot(places, line, "o-", color=tenant_colour(name) if name else ACCENT, linewidth=1.5, markersize=size)
     low, high = min(0.0, *known), max(known)
     axes.set_ylim(low - 0.08 * (high - low or 1.0), high + 0.15 * (high - low or 1.0))
     axes.set_xlim(0.5, len(run_ids) + 0.5)
     for place, verdict in zip(places, verdicts, strict=True):
         if verdict in _VERDICT_COLOURS:
             axes.axvline(float(place), color=_VERDICT_COLOURS[verdict], linewidth=4.0, alpha=0.25)
-    whole_ticks(axes, x=6, y=4)
+    for mark in marks:
+        axes.axvline(mark.run + 0.5, color=INK, linewidth=1.2, linestyle=(0, (1, 2)))
+        axes.annotate(
+            f"{number(mark.before / scale)} → {number(mark.after / scale)}", (mark.run + 0.5, 1), (0, 4),
+            xycoords=("data", "axes fraction"), textcoords="offset points", ha="center", va="bottom",
+            fontsize=FONT_PX, color=INK,
+        )  # fmt: skip
+    whole_ticks(axes, y=4)
+    picked = np.unique(np.linspace(0, len(run_ids) - 1, min(len(run_ids), _DATES)).round().astype(int))
+    axes.set_xticks([float(places[at]) for at in picked], [_day(run_ids[at]) for at in picked])
     y_title(axes, "" if unit == "ratio" else unit)
     newest = {name: values[-1] for name, values in trend.lines.items()}
     figures = ", ".join(f"{name} {quantity(value, trend.unit)}".strip() for name, value in newest.items())
@@ -76,5 +114,15 @@ def trend_chart(key: str, trend: Trend, run_ids: Sequence[str], verdicts: Sequen
             )
             for at, (run_id, verdict) in enumerate(zip(run_ids, verdicts, strict=True))
         ],
-        note="Bands mark runs that did not pass.",
+        note=" ".join([*(_mark_words(mark, run_ids, trend.unit) for mark in marks), "Bands: runs that did not pass."]),
     )
+
+
+def _mark_words(mark: Mark, run_ids: Sequence[str], unit: str) -> str:
+    levels = f"from {quantity(mark.before, unit)} to {quantity(mark.after, unit)}"
+    return f"Dotted: the level went {levels} with run {run_ids[mark.run]}."
+
+
+def _day(run_id: str) -> str:
+    """The day of a run as `23 Nov`."""
+    return f"{datetime.strptime(run_id, RUN_ID_FORMAT):%-d %b}"
