@@ -38,5 +38,5 @@ def _samples(control_dir: Path) -> Iterator[_Sample]:
     for path in sorted(control_dir.glob("samples-*.json")):
         try:
             yield from msgspec.json.decode(path.read_bytes(), type=list[_Sample])
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue

@@ -122,7 +122,7 @@ def _read_spool(path: Path) -> tuple[SpoolHeader, NDArray[Any]]:
     head, separator, records = data.partition(b"\n")
     try:
         header = msgspec.json.decode(head, type=SpoolHeader) if separator else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         header = None
     if header is None:
         raise EvidenceUnreadable(f"{path}: a request spool of {len(data)} bytes without a readable header")

@@ -149,7 +149,7 @@ def token_of(reply: Reply) -> tuple[str, float]:
     try:
         data = _TOKEN_BODY.decode(reply.body).data
         token, life_s = data.access_token, data.expires_in
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         cookie = _COOKIE.search(reply.response.header(b"set-cookie") or b"") if reply.response else None
         token, life_s = (cookie.group(1).decode("latin-1") if cookie else ""), DEFAULT_LIFE_S
     # Whatever the platform sends goes into a header of ours: nothing but a token may pass.

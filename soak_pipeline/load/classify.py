@@ -15,6 +15,7 @@ from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome
 
 # Bound once: looking a member up on its class is slow, and this runs for every request.
 _OK, _MALFORMED = Outcome.OK, Outcome.MALFORMED
+_NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError)
 
 _MISC_STATUS: Mapping[Operation, int] = {
     Operation.MISC_UNKNOWN_TOOL: 403,
@@ -160,8 +161,11 @@ def classify(operation: Operation, status: int, body: bytes, request_id: str) ->
     expected, is_right = _RULES[operation]
     if status == expected:
         try:
+            if not body.isascii():
+                # The decoder does not look into texts that it skips.
+                body.decode()
             return _OK if is_right(body, request_id) else _MALFORMED
-        except (msgspec.DecodeError, KeyError, RecursionError):
+        except _NO_ANSWER:
             return _MALFORMED
     return _unexpected(expected, status)
 

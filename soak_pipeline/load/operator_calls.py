@@ -70,7 +70,7 @@ class OperatorCalls:
         reply = self._call("GET", f"/agents/{agent_id}/permissions")
         try:
             permissions = msgspec.json.decode(reply.body, type=_Permissions).data
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             permissions = []
         for permission in permissions:
             if permission.tool_name == tool:

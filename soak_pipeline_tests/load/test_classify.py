@@ -147,3 +147,30 @@ def test_anything_has_an_outcome_and_an_attack_that_passed_is_never_missed(
 def test_deeply_nested_json_is_malformed_and_not_a_crash() -> None:
     body = b'{"success":true,"data":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     assert classify(Operation.READ_ROOTS, 200, body, REQUEST_ID) in (Outcome.MALFORMED, Outcome.OK)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.sampled_from(Operation), st.data())
+def test_what_is_right_is_json_to_another_parser_too(operation: Operation, data: st.DataObject) -> None:
+    """Bytes of a right answer are changed, dropped, doubled or put in; what still counts as right is whole JSON."""
+    body = bytearray(json.dumps(right_answer(operation) | {"note": "grüße"}, ensure_ascii=False).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        much = data.draw(st.integers(0, 3))
+        body[at : at + much] = data.draw(
+            st.binary(max_size=3) | st.sampled_from([b"NaN", b"-", b"\\u", b'"', b"\xff", b"0"])
+        )
+        if not body:
+            break
+    found = classify(operation, EXPECTED_STATUS[operation], bytes(body), REQUEST_ID)
+    assert found in (Outcome.OK, Outcome.MALFORMED)
+    if found is Outcome.OK:
+        document = json.loads(bytes(body), parse_constant=_no_constant)
+        assert isinstance(document, dict)
+        if operation is Operation.EXECUTE:
+            assert document["request_id"] == REQUEST_ID
+            assert document["success"] is True
