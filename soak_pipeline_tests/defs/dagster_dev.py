@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
 from soak_pipeline.defs.launch import PROJECT_ROOT
 from soak_pipeline.evidence.run_folder import RunFolder
 
-PATIENCE_S = 120.0
+T = TypeVar("T")
+
+PATIENCE_S = 300.0
 LOCATION = {"repositoryLocationName": "soak_pipeline", "repositoryName": "__repository__"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
@@ -80,7 +83,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def wait_for(what: Callable[[], object]) -> object:
+def wait_for(what: Callable[[], T]) -> T:
     deadline = time.monotonic() + PATIENCE_S
     while not (found := what()):
         assert time.monotonic() < deadline, "waited too long"
