@@ -67,11 +67,13 @@ def sealed(run_path: Path) -> dict[str, str]:
     """
     path = run_path / SEAL_FILE
     try:
-        lines = read_regular(path, MAX_SEAL_BYTES).decode("ascii").splitlines()
+        *lines, end = read_regular(path, MAX_SEAL_BYTES).decode("ascii").split("\n")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise EvidenceUnreadable(f"{path}: {error}; it seals nothing") from error
+    if end:
+        raise EvidenceUnreadable(f"{path}: its end is missing; it seals nothing")
     digests = {}
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)

@@ -92,6 +92,8 @@ def test_evidence_without_a_seal_is_not_taken_for_whole(run: Path) -> None:
         f"{ONE}  ../plan.json\n".encode(),
         f"{ONE[:-1]}  plan.json\n".encode(),
         b"plan.json\n",
+        f"{ONE}  plan.json".encode(),
+        f"{ONE}  plan.json\v".encode(),
     ],
 )
 def test_a_damaged_seal_seals_nothing(run: Path, content: bytes) -> None:

@@ -125,10 +125,14 @@ def _children(parent: int | None) -> list[psutil.Process]:
 
 
 def _may_know(command_line: str) -> bool:
-    """Whether a process is one of those that have credentials in their environment on purpose."""
+    """Whether a process is one of those that have credentials in their environment on purpose.
+
+    The pipeline is among them, and so are the helpers that Dagster and `multiprocessing` start beside it.
+    """
     if "soak_pipeline.load.master" in command_line:
         return False
-    return any(name in command_line for name in ("soak_pipeline", "infra.acp", "pytest", "bin/soak"))
+    knowing = ("soak_pipeline", "infra.acp", "pytest", "bin/soak", "dagster/_core", "from multiprocessing")
+    return any(name in command_line for name in knowing)
 
 
 def _texts_of(path: Path) -> Iterator[str]:
