@@ -291,8 +291,8 @@ def answers_at(reports: Path, now: datetime) -> dict[GateQuestion, GateAnswer]:
         GateQuestion(level=level, release=release, commit=commit, target=target, max_age_s=max_age_s)
         for level in LEVELS
         for release in RELEASES
-        for commit in COMMITS
-        for target in ("", *TARGETS)
+        for commit in (None, *COMMITS)
+        for target in (None, *TARGETS)
         for max_age_s in (3 * 86_400.0, 1e9)
     ]
     return {question: answer(reports, question, now) for question in questions}
