@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import pytest
+
+from soak_pipeline_tests.hostile.secrets import Search
 
 pytestmark = pytest.mark.integration
 
@@ -105,18 +107,28 @@ def test_a_killed_run_leaves_no_load_and_the_next_one_starts_cleanly(operator: O
 
     second = operator.soak()
     operator.run_folder(1)
-    refused = operator.soak()
-    output, _ = refused.communicate(timeout=WITHIN_S)
-    assert refused.returncode == 254, output
-    assert "held by another soak" in output
+    search = Search(_json(operator.directory / "platform" / "secrets.json"))
+    platform = _json(operator.directory / "platform" / "stack.json")["processes"]
+    with search.processes(operator.directory, [process["pid"] for process in platform]):
+        refused = operator.soak()
+        output, _ = refused.communicate(timeout=WITHIN_S)
+        assert refused.returncode == 254, output
+        assert "held by another soak" in output
 
-    everything = [*harness, *psutil.Process(second.pid).children(recursive=True)]
-    second.send_signal(signal.SIGINT)
-    output, _ = second.communicate(timeout=WITHIN_S)
+        everything = [*harness, *psutil.Process(second.pid).children(recursive=True)]
+        second.send_signal(signal.SIGINT)
+        output, _ = second.communicate(timeout=WITHIN_S)
     assert second.returncode == 2, output
     assert "cancelled by the operator" in output
     wait_for(lambda: not any(map(_is_alive, everything)), "nothing is left")
     assert _stack_phase(operator) == "down"
+
+    search.data("what the command printed", output.encode())
+    search.folder(operator.reports)
+    # With Dagster's database of runs and events.
+    search.folder(operator.directory / "state")
+    assert list((operator.directory / "state").rglob("*.db")), "Dagster keeps its events where they were looked for"
+    assert search.found == set()
 
 
 def _stack_phase(operator: Operator) -> str:
@@ -132,9 +144,9 @@ def _stack_phase(operator: Operator) -> str:
     return str(json.loads(answer.stdout)["phase"])
 
 
-def _json(path: Path) -> dict[str, object]:
+def _json(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, object] = json.loads(path.read_text())
+        document: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return document
