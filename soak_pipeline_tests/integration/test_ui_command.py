@@ -1,0 +1,83 @@
+"""`soak ui` as its operator knows it: platform and Dagster come up together, and Ctrl-C takes both down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+PROJECT = Path(__file__).parents[2]
+PATIENCE_S = 200.0
+
+
+def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ACP_", "SOAK_", "DAG"))}
+    environment |= {
+        "SOAK_STATE_DIR": str(tmp_path / "state"),
+        "ACP_STATE_DIR": str(tmp_path / "platform"),
+        "ACP_GATEWAY_PORT": "22000",
+        "ACP_POSTGRES_PORT": "22433",
+        "ACP_REDIS_PORT": "22380",
+        "ACP_METRICS_FIRST_PORT": "22100",
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "soak_pipeline.cli", "ui", "--port", str(port), "--reports", str(tmp_path)]
+        process = subprocess.Popen(
+            command, env=environment, cwd=PROJECT, stdout=output, stderr=output, start_new_session=True
+        )
+
+    def assets() -> list[str]:
+        assert process.poll() is None, log.read_text()
+        query = "{ assetNodes { assetKey { path } } }"
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=10).json()
+            return [node["assetKey"]["path"][-1] for node in answer["data"]["assetNodes"]]
+        return []
+
+    try:
+        wait_for(lambda: "report" in assets(), "the pipeline is served")
+        assert f"Dagster UI: http://127.0.0.1:{port}" in log.read_text()
+        assert httpx.get("http://127.0.0.1:22000/health", timeout=10).is_success
+        platform = json.loads((tmp_path / "platform" / "stack.json").read_text())["processes"]
+        family = [
+            *psutil.Process(process.pid).children(recursive=True),
+            *(psutil.Process(each["pid"]) for each in platform),
+        ]
+        assert len(family) > len(platform) > 0
+    finally:
+        # As a terminal does: everybody in the foreground hears it.
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+    wait_for(lambda: not any(map(is_alive, family)), "nothing is left")
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(question: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not question():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
+        time.sleep(0.25)
