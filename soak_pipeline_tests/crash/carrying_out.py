@@ -110,7 +110,7 @@ def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, 
     for scenario in (*scenarios, None):
         begun = time.monotonic()
         try:
-            run = start()
+            run = start(scenario.soak_s if scenario else SHORT.soak_s)
             run.wait_until_it_soaks()
         except (CannotStart, TimeoutError, httpx.HTTPError) as error:
             say(f"{scenario.name if scenario else 'undisturbed'}: the run did not come to its soak: {error}")
@@ -138,18 +138,18 @@ class _Starter:
         self._surroundings = surroundings
         self._ui: Ui | None = None
 
-    def __call__(self) -> Run:
+    def __call__(self, soak_s: float) -> Run:
         if self.route is Route.COMMAND:
-            return start_command_run(self._surroundings)
+            return start_command_run(self._surroundings, soak_s)
         if self._ui is None or not self._ui.lives():
             self._ui = Ui(self._surroundings)
-        return self._ui.start_run()
+        return self._ui.start_run(soak_s)
 
 
 def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -> Measurement:
     plan = run.folder.read_plan()
     platform = surroundings.platform()
-    ids = observing.soak_request_ids(plan, requests_per_user=int(4 * SHORT.soak_s / SHORT.pace_s))
+    ids = observing.soak_request_ids(plan, requests_per_user=int(4 * scenario.soak_s / SHORT.pace_s))
     worker = psutil.Process(run.run_worker_pid())
     watch = observing.PlatformWatch(platform, plan)
     watch.start()

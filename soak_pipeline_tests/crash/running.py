@@ -60,11 +60,11 @@ SHORT = msgspec.structs.replace(
 """The smoke profile with little fairness before its soak: what is broken here is the soak."""
 
 
-def short_plan(run_id: str) -> Plan:
+def short_plan(run_id: str, soak_s: float = SHORT.soak_s) -> Plan:
     """The plan of a run to break; it is frozen before the pipeline would freeze its own."""
     return make_plan(
         run_id=run_id,
-        profile=SHORT,
+        profile=msgspec.structs.replace(SHORT, soak_s=soak_s),
         target=load_target(PROJECT / "infra" / "targets" / "embedded.yaml"),
         thresholds=Thresholds(),
         seed=int.from_bytes(run_id.encode()[-7:], "big") % 2**31,
@@ -206,11 +206,13 @@ class Run:
             TimeoutError: it never came to it.
         """
 
+        begun_s = self.folder.read_plan().profile.soak_s - STEADY_S
+
         def soaks() -> bool:
             if self.has_ended():
                 raise CannotStart(f"run {self.folder.run_id} ended before it came to its soak")
             progress = read_progress(self.folder.control_dir / "progress.json")
-            return progress is not None and progress.phase == "soak" and progress.seconds_left < SHORT.soak_s - STEADY_S
+            return progress is not None and progress.phase == "soak" and progress.seconds_left < begun_s
 
         wait_for(soaks, f"run {self.folder.run_id} soaks")
 
@@ -240,7 +242,7 @@ class CommandRun(Run):
         return self.surroundings.process.poll() is not None
 
 
-def start_command_run(surroundings: Surroundings) -> CommandRun:
+def start_command_run(surroundings: Surroundings, soak_s: float) -> CommandRun:
     """Starts `soak run`, and freezes the short plan while its pipeline loads its libraries."""
     before = set(_run_ids(surroundings.reports))
     process = surroundings.start("run", "--profile", "smoke")
@@ -251,8 +253,7 @@ def start_command_run(surroundings: Surroundings) -> CommandRun:
         return next(iter(set(_run_ids(surroundings.reports)) - before), None)
 
     folder = RunFolder(surroundings.reports, wait_for(run_id, "soak run makes its run folder"))
-    plan = short_plan(folder.run_id)
-    folder.write_plan(plan)
+    folder.write_plan(short_plan(folder.run_id, soak_s))
     return CommandRun(surroundings, folder)
 
 
@@ -309,11 +310,11 @@ class Ui:
         found: dict[str, Any] = self.ask(query, id=dagster_run_id)["runOrError"]
         return found
 
-    def start_run(self) -> UiRun:
+    def start_run(self, soak_s: float) -> UiRun:
         """Adds a partition and launches the smoke job for it, without the assets that come before the soak."""
         run_id = run_id_of(datetime.now(UTC))
         folder = RunFolder(self.surroundings.reports, run_id)
-        folder.write_plan(short_plan(run_id))
+        folder.write_plan(short_plan(run_id, soak_s))
         self.ask(
             """mutation($selector: RepositorySelector!, $key: String!) { addDynamicPartition(
                  repositorySelector: $selector, partitionsDefName: "soak_runs", partitionKey: $key) { __typename } }""",

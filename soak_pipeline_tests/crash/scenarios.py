@@ -68,6 +68,7 @@ class Scenario:
         mechanism: what ends the load, and who blocks the tenants.
         says: what the verdict says of it, where the run comes to one (a regular expression).
         end: what the run is meant to do.
+        soak_s: length of the soak (seconds); more where a short disturbance is within the limits.
         ends_ui: the UI does not live through it.
         small_disk: the reports folder is a small file system of its own.
     """
@@ -79,6 +80,7 @@ class Scenario:
     mechanism: str
     says: str = ""
     end: End = End.STOPS
+    soak_s: float = 30.0
     ends_ui: bool = False
     small_disk: bool = False
 
@@ -151,6 +153,7 @@ SCENARIOS = (
         route=Route.UI,
         inflict=lambda scene: _kill(scene.stack_pid("postgres"), number=signal.SIGINT),
         mechanism="the run goes on to `teardown`",
+        says="requests went wrong",
         end=End.GOES_ON,
     ),
     Scenario(
@@ -159,6 +162,7 @@ SCENARIOS = (
         route=Route.UI,
         inflict=lambda scene: _kill(scene.stack_pid("redis"), number=signal.SIGTERM),
         mechanism="the run goes on to `teardown`",
+        says="requests went wrong",
         end=End.GOES_ON,
     ),
     Scenario(
@@ -167,7 +171,9 @@ SCENARIOS = (
         route=Route.UI,
         inflict=lambda scene: _hold(scene.stack_pid("metrics")),
         mechanism="the run goes on to `teardown`",
+        says="longest gap in the telemetry of the platform",
         end=End.GOES_ON,
+        soak_s=60.0,
     ),
     Scenario(
         name="daemon",
