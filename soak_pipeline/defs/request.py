@@ -11,8 +11,7 @@ from soak_pipeline.defs.partitions import add_soak_run
 from soak_pipeline.defs.run_config import SoakConfig, run_config_of
 from soak_pipeline.model.plan import run_id_of
 from soak_pipeline.model.request import SoakRequest
-from soak_pipeline.stages.provision import plan_of
-from soak_pipeline.target.config import refuse_unless_confirmed
+from soak_pipeline.stages.provision import refuse_request
 
 REQUESTED_RUN_TAG = "soak/requested_run"
 REQUEST_OP = "accept_request"
@@ -27,8 +26,7 @@ def accept_request(context: dg.OpExecutionContext, config: SoakConfig) -> None:
         LoadRefused: the target allows no load, less load, or wants its name typed again; nothing is started.
     """
     request = config.request()
-    plan = plan_of(request, run_id_of(datetime.now(UTC)))
-    refuse_unless_confirmed(plan.target, production_confirmed_as=request.confirm_production)
+    refuse_request(request, run_id_of(datetime.now(UTC)))
     run_id = add_soak_run(context.instance, datetime.now(UTC))
     context.instance.add_run_tags(context.run.run_id, {REQUESTED_RUN_TAG: run_id})
     context.log.info(f"soak run {run_id} will start within seconds")

@@ -16,6 +16,7 @@ from soak_pipeline.target.config import (
     load_target,
     refuse_beyond_caps,
     refuse_elsewhere,
+    refuse_unless_confirmed,
     refuse_unless_load_allowed,
     resolve,
 )
@@ -41,6 +42,17 @@ def plan_of(request: SoakRequest, run_id: str) -> Plan:
     )
     refuse_beyond_caps(plan)
     return plan
+
+
+def refuse_request(request: SoakRequest, run_id: str) -> None:
+    """Refuses what a run would refuse, as far as no environment is needed: for a form, before its run exists.
+
+    Raises:
+        BadInput: every problem of the request or the target file.
+        LoadRefused: the target allows no load, less load, or wants its name typed again.
+    """
+    plan = plan_of(request, run_id)
+    refuse_unless_confirmed(plan.target, production_confirmed_as=request.confirm_production)
 
 
 def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
