@@ -26,10 +26,10 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"criteria", "evidence", "analysis", "model"},
     "stages": {"load", "target", "telemetry", "criteria", "report", "evidence", "analysis", "model"},
     "candidates": {"report", "evidence", "model"},
-    "defs": {"candidates", "stages", "criteria", "report", "evidence", "model", "definitions"},
+    "defs": {"candidates", "stages", "target", "criteria", "report", "evidence", "model", "definitions"},
     "prove": {"report", "evidence", "model"},
     "commands": {"prove", "stages", "target", "report", "criteria", "evidence", "analysis", "model"},
-    "cli": {"commands", "evidence", "model"},
+    "cli": {"commands", "report", "evidence", "model"},
     "definitions": {"defs"},
 }
 """What each part may import besides itself."""
