@@ -19,6 +19,7 @@ import psutil
 
 from soak_pipeline.commands.embedded_stack import PROJECT_ROOT, embedded_stack, remove_leftover_stack
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
+from soak_pipeline.stages.guardian import MODULE as GUARDIAN_MODULE
 from soak_pipeline.stages.guardian import start_guardian
 from soak_pipeline.stages.target_lock import dagster_home
 
@@ -26,8 +27,9 @@ LOOK_EVERY_S = 0.5
 SERVICES = {"dagster._daemon", "dagster_webserver"}
 """Modules of the processes without which `dagster dev` gives up."""
 
+GRACE_S = 5.0
 GROUP_END_LIMIT_S = 60.0
-"""For Dagster's processes to end when asked; a run worker blocks its tenants meanwhile (seconds)."""
+"""For Dagster's processes to end when asked, and for run workers, which block their tenants meanwhile (seconds)."""
 
 
 def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
@@ -82,20 +84,38 @@ def _is_zombie(process: psutil.Process) -> bool:
         return True
 
 
-def end_group(group: int, limit_s: float = GROUP_END_LIMIT_S) -> None:
+def end_group(group: int, *, grace_s: float = GRACE_S, limit_s: float = GROUP_END_LIMIT_S) -> None:
     """Ends a process group: asks every member first, and kills those that have not ended in time.
+
+    A run worker has the longer limit, until it has blocked its tenants. Dagster's code servers would take a minute, for
+    the sake of calls that nobody waits for any more.
 
     Args:
         group: its number; one that has ended already is fine.
-        limit_s: for its members to end (seconds).
+        grace_s: for every member to end (seconds).
+        limit_s: for run workers (seconds).
     """
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            if any(_members(group)):
-                os.killpg(group, number)
-        deadline = time.monotonic() + limit_s
-        while any(_members(group)) and time.monotonic() < deadline:
-            time.sleep(0.1)
+    begun = time.monotonic()
+    _signal_group(group, signal.SIGTERM)
+    while any(_members(group)):
+        waited_s = time.monotonic() - begun
+        if waited_s > limit_s or (waited_s > grace_s and not any(map(_is_guarded, _members(group)))):
+            _signal_group(group, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        if any(_members(group)):
+            os.killpg(group, number)
+
+
+def _is_guarded(pid: int) -> bool:
+    """Whether a process has a guardian: a run worker whose tenants are not blocked yet."""
+    try:
+        return any(GUARDIAN_MODULE in child.cmdline() for child in psutil.Process(pid).children())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _members(group: int) -> Iterator[int]:

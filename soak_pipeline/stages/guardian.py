@@ -22,6 +22,9 @@ from pathlib import Path
 
 import soak_pipeline
 
+MODULE = "soak_pipeline.stages.guardian"
+"""As it stands on a guardian's command line."""
+
 OVER = b"over"
 LOG_FILE = "guardian.log"
 TRY_EVERY_S = 3.0
@@ -78,7 +81,7 @@ def start_guardian(run_dir: Path | None, environment: Mapping[str, str], afterwa
         [
             sys.executable,
             "-m",
-            __name__,
+            MODULE,
             *([str(run_dir)] if run_dir else []),
             *(["--", *afterwards] if afterwards else []),
         ],

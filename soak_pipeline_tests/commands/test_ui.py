@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 
 from soak_pipeline.commands.ui import end_group, serve
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
+from soak_pipeline.stages.guardian import MODULE as GUARDIAN_MODULE
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
@@ -32,10 +34,38 @@ def test_the_whole_group_ends(polite: bool) -> None:
     assert leader.stdout.readline() == "ready\n"
     family = [psutil.Process(leader.pid), *psutil.Process(leader.pid).children()]
     assert len(family) == 2
-    end_group(leader.pid, limit_s=30.0 if polite else 0.5)
+    end_group(leader.pid, grace_s=30.0 if polite else 0.5)
     leader.communicate()
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
     end_group(leader.pid)
+
+
+def test_a_member_that_still_has_a_guardian_is_given_time() -> None:
+    ignoring = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    guarded = (
+        "child = subprocess.Popen([sys.executable, '-c', 'input()', sys.argv[1]], stdin=-1, start_new_session=True);"
+    )
+    busy = "print('ready', flush=True); sys.stdin.readline(); child.communicate(b'x'); time.sleep(60)"
+    member = subprocess.Popen(
+        [sys.executable, "-c", ignoring + guarded + busy, GUARDIAN_MODULE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert member.stdout is not None
+    assert member.stdin is not None
+    assert member.stdout.readline() == "ready\n"
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(end_group, member.pid, grace_s=0.2, limit_s=60.0)
+        with pytest.raises(TimeoutError):
+            ended.result(1.0)
+        assert member.poll() is None
+        member.stdin.write("the tenants are blocked\n")
+        member.stdin.flush()
+        ended.result(30.0)
+    assert member.wait(30.0) == -signal.SIGKILL
+    member.communicate()
 
 
 def test_dagster_without_one_of_its_services_is_not_waited_for() -> None:
