@@ -258,7 +258,7 @@ CATALOGUE: tuple[Row, ...] = (
     Row(
         name="truncated_bodies",
         what="the second half of one answer in fifty is missing",
-        turns=(_fails(DECISIONS, "connections_break"),),
+        turns=(_fails(DECISIONS, "bodies_broken"),),
         faults=(_fault("truncated_bodies", When.SOAK, share=0.02),),
     ),
     Row(

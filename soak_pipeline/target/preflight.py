@@ -111,6 +111,17 @@ def clock_skew_s(resolved: ResolvedTarget, gateway: Gateway) -> float | None:
     return max(by_gateway, by_database, key=abs)
 
 
+def gateway_lead_s(resolved: ResolvedTarget, gateway: Gateway) -> float:
+    """How far the gateway's clock is ahead of the audit database's (seconds); 0 where it cannot be told from none.
+
+    Rows bear the gateway's time, so a moment of the database's clock is moved by this before they are held against it.
+    """
+    by_gateway, by_database = _gateway_skew_s(gateway), _database_skew_s(resolved)
+    if by_gateway is None or by_database is None or abs(by_gateway - by_database) <= _DATE_RESOLUTION_S:
+        return 0.0
+    return by_gateway - by_database
+
+
 def _gateway_skew_s(gateway: Gateway) -> float | None:
     """Each answer says that the gateway's clock was within the second that begins at its `Date`."""
     low, high = float("-inf"), float("inf")

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 import httpx
@@ -27,12 +27,15 @@ from soak_pipeline.target import accounts
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, reading
 from soak_pipeline.target.gateway import Gateway, GatewayUnreachable
+from soak_pipeline.target.preflight import gateway_lead_s
 from soak_pipeline.target.provisioning import agent_names, password_of, tenant_title
 
 PROBE_CALLS = 5
 PROBE_S = 2.0
 BLOCK_ATTEMPTS = 3
 TIMEOUT_S = 5.0
+LEAD_MARGIN_S = 1.0
+"""A clock that is read from whole seconds is known about as well as this."""
 _BLOCKED_STATUS = {StopLever.RPM_LIMIT: HTTPStatus.TOO_MANY_REQUESTS, StopLever.KILL_SWITCH: HTTPStatus.FORBIDDEN}
 
 
@@ -44,7 +47,7 @@ class Silence:
         tenants: in the plan's order.
         lever: the stop lever that was used.
         blocked_unix_s: our clock when the last block was acknowledged; None when one was not.
-        blocked_at: the audit database's clock just after that; None when it was not or cannot be read.
+        blocked_at: the clock that audit rows bear, just after that; None when it was not or cannot be read.
         probe_request_ids: request ids of the probe's calls, so that its own rows are not held against the platform.
     """
 
@@ -85,7 +88,7 @@ def block_tenants(
         problems = list(pool.map(lambda tenant: _block(gateway, plan, tenant), plan.tenants))
         all_blocked = not any(problems)
         blocked_unix_s = time.time() if all_blocked else None
-        blocked_at = _database_time(resolved) if all_blocked else None
+        blocked_at = _row_time(resolved, gateway) if all_blocked else None
         pool_results = pool.map(lambda probe: probe.run(probe_calls, probe_s), probes)
         tenants = tuple(
             _silenced(probe, problem, statuses)
@@ -216,10 +219,15 @@ def _first_benign_agent(gateway: Gateway, plan: Plan, tenant: TenantPlan) -> str
     return agents[name]
 
 
-def _database_time(resolved: ResolvedTarget) -> datetime | None:
+def _row_time(resolved: ResolvedTarget, gateway: Gateway) -> datetime | None:
+    """The present, by the clock that rows bear: the database's, unless the gateway's differs from it for certain."""
     try:
         with reading(resolved, "audit") as connection:
             row = connection.execute("SELECT clock_timestamp()").fetchone()
     except Unreadable:
         return None
-    return row[0] if row else None
+    if row is None:
+        return None
+    now: datetime = row[0]
+    lead_s = gateway_lead_s(resolved, gateway)
+    return now + timedelta(seconds=lead_s + LEAD_MARGIN_S) if lead_s else now

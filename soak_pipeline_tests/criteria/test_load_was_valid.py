@@ -143,6 +143,7 @@ def test_the_longest_gap_in_the_telemetry_counts(tmp_path: Path, limit_s: float,
 
 def test_a_session_that_ended_early_is_named(tmp_path: Path) -> None:
     result = judged(tmp_path, LOAD, "cut_short")
+    assert result.cause == "run_cut_short"
 
     assert result.verdict is Verdict.INCONCLUSIVE
     assert finding_of(result, "length, session soak").verdict is Verdict.INCONCLUSIVE

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import httpx
 import pytest
 
 from soak_pipeline.model.target import StopLever
-from soak_pipeline.target import stop
+from soak_pipeline.target import preflight, stop
+from soak_pipeline.target.gateway import Gateway
 from soak_pipeline.target.provisioning import provision
 from soak_pipeline.target.stop import block_tenants
 from soak_pipeline_tests.target import examples
@@ -112,3 +115,39 @@ def test_a_tenant_that_was_never_provisioned_is_blocked_all_the_same() -> None:
     silence = block_tenants(examples.resolved(), examples.plan(), probe_s=0.0, transport=platform.transport)
     assert all(tenant.blocked and "not probed" in tenant.reason for tenant in silence.tenants)
     assert all(limits["rpm_limit"] == 0 for limits in platform.tenants.values())
+
+
+@pytest.mark.parametrize(
+    ("by_gateway", "by_database", "lead_s"),
+    [
+        (300.0, 0.0, 300.0),
+        (-300.5, -0.5, -300.0),
+        (2.0, 0.0, 0.0),
+        (2.1, 0.0, 2.1),
+        (None, 0.0, 0.0),
+        (300.0, None, 0.0),
+    ],
+)
+def test_the_gateways_clock_counts_where_it_differs_from_the_databases_for_certain(
+    monkeypatch: pytest.MonkeyPatch, by_gateway: float | None, by_database: float | None, lead_s: float
+) -> None:
+    monkeypatch.setattr(preflight, "_gateway_skew_s", lambda gateway: by_gateway)
+    monkeypatch.setattr(preflight, "_database_skew_s", lambda resolved: by_database)
+
+    with Gateway(examples.resolved()) as gateway:
+        assert preflight.gateway_lead_s(examples.resolved(), gateway) == lead_s
+
+
+@pytest.mark.parametrize(("lead_s", "later_s"), [(0.0, 0.0), (300.0, 301.0), (-300.0, -299.0)])
+def test_the_block_is_dated_by_the_clock_that_rows_bear(
+    dsns: dict[str, str], monkeypatch: pytest.MonkeyPatch, lead_s: float, later_s: float
+) -> None:
+    monkeypatch.setattr(stop, "gateway_lead_s", lambda resolved, gateway: lead_s)
+    platform, resolved = SmallPlatform(), examples.resolved(dsns=dsns)
+    provisioned = provision(resolved, examples.plan(), transport=platform.transport)
+    before = datetime.now(UTC)
+    silence = block_tenants(resolved, examples.plan(), provisioned, probe_s=0.0, transport=platform.transport)
+    after = datetime.now(UTC)
+
+    assert silence.blocked_at is not None
+    assert before <= silence.blocked_at - timedelta(seconds=later_s) <= after

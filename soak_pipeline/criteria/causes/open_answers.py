@@ -8,17 +8,20 @@ from soak_pipeline.criteria.causes.figures import Diagnosis, total
 from soak_pipeline.criteria.generator_health import generator_trouble
 from soak_pipeline.criteria.wording import count, share
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.stage_outputs import PhaseEvidence
+from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus
 from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.verdict import Finding
 
 
 def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
     """A condition of a valid load that does not hold; None when none is known."""
+    if _was_cut_short(evidence):
+        # Its workers are lost because of that, not the other way round.
+        return Diagnosis("run_cut_short", "The run was stopped or cut short.", "See its log for why; start a new run.")
     subjects = " ".join(finding.subject for finding in findings)
     causes = (
         ("load workers", "load_worker_lost", "A load worker died.", "See the log of the load supervisor; run again."),
-        ("stage ", "run_cut_short", "The run was stopped or cut short.", "See its log for why, and start a new run."),
+        ("stage ", "stage_failed", "A stage did not run to its end.", "See the run's log for why; start a new run."),
         (
             "event loop",
             "generator_starved",
@@ -53,6 +56,11 @@ def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
         ("records", "records_lost", "Request records are missing on disk.", "Check for a full disk; run again."),
     )
     return next((Diagnosis(cause, words, fix) for key, cause, words, fix in causes if key in subjects), None)
+
+
+def _was_cut_short(evidence: RunEvidence) -> bool:
+    stages = (evidence.baseline, evidence.burst, evidence.agent_fanout, evidence.soak)
+    return any(stage is not None and stage.status is StageStatus.CUT_SHORT for stage in stages)
 
 
 def rows_late(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
