@@ -309,3 +309,22 @@ def test_metrics_ask_for_their_secret_and_say_when_nobody_renders_them(servers: 
         return [(await opened.client.get("/metrics", headers=headers)).status_code for headers in given]
 
     assert with_gateway(servers, scenario, prometheus_secret="right") == [401, 401, 503]
+
+
+def test_reads_that_wait_for_the_database_take_no_slot_from_executions(servers: Servers) -> None:
+    async def scenario(opened: GatewayUnderTest) -> None:
+        tenant = await opened.tenant()
+        read_slots = opened.services.read_slots
+        held = 0
+        while read_slots.try_acquire("somebody else"):
+            held += 1
+        reads = [asyncio.create_task(opened.client.get("/audit/logs/verify", headers=tenant.headers)) for _ in range(8)]
+        while read_slots.waiting < len(reads):
+            await asyncio.sleep(0.01)
+        assert (await opened.execute(tenant)).status_code == 200
+        assert not any(read.done() for read in reads)
+        for _ in range(held):
+            read_slots.release("somebody else")
+        assert {answer.status_code for answer in await asyncio.gather(*reads)} == {200}
+
+    with_gateway(servers, scenario, gateway_slots=2)

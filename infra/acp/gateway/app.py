@@ -119,7 +119,8 @@ class Gateway:
         """Answer a protected call in one of the slots that the tenants share.
 
         The slot is taken before anything costly is done, so that the calls of a tenant that asks too much wait where
-        they cost nothing. A call that gets no slot leaves no trace but its answer.
+        they cost nothing. A call that gets no slot leaves no trace but its answer. A call that reads rows gives its slot
+        back once it is admitted: what it waits for is the database, and executions need not wait with it.
         """
         request.principal = self._authenticate(request)
         request.tenant_id = tenant_id = request.principal.tenant_id
@@ -131,9 +132,11 @@ class Gateway:
             if route.access is Access.EXECUTE:
                 _fail_in_bursts(request)
                 return await route.handler(self._services, request)
-            return await self._manage(request, route)
+            if not route.reads_rows:
+                return await self._manage(request, route)
         finally:
             slots.release(competitor)
+        return await self._manage(request, route)
 
     async def _wait_for_slot(self, slots: FairSlots, competitor: str, tenant_id: str) -> None:
         limit_s = self._services.settings.request_timeout_s
