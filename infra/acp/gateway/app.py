@@ -119,8 +119,8 @@ class Gateway:
         """Answer a protected call in one of the slots that the tenants share.
 
         The slot is taken before anything costly is done, so that the calls of a tenant that asks too much wait where
-        they cost nothing. A call that gets no slot leaves no trace but its answer. A call that reads rows gives its slot
-        back once it is admitted: what it waits for is the database, and executions need not wait with it.
+        they cost nothing. A call that gets no slot leaves no trace but its answer. A call that reads rows gives its
+        slot back once it is admitted: what it waits for is the database, and executions need not wait with it.
         """
         request.principal = self._authenticate(request)
         request.tenant_id = tenant_id = request.principal.tenant_id
