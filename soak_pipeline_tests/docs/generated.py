@@ -74,7 +74,9 @@ def _option(option: click.Option, command: click.Command) -> str:
         value = "" if option.is_flag else f" {option.make_metavar(context)}".replace("|", r"\|")
         default = f"`{option.get_default(context)}`" if option.show_default else ""
     variable = f" Also `{option.envvar}`." if option.envvar else ""
-    return f"| `{option.opts[0]}{value}` | {option.help}{variable} | {'must be given' if option.required else default} |"
+    return (
+        f"| `{option.opts[0]}{value}` | {option.help}{variable} | {'must be given' if option.required else default} |"
+    )
 
 
 def _attributes(kind: type) -> dict[str, str]:
