@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,3 +103,34 @@ def test_documented_json_keys_are_those_that_are_written(tmp_path: Path) -> None
     for name in ("verdict.json", "latency.json", "chain_verify.json", "reconcile.json"):
         written = msgspec.json.decode((folder.path / name).read_bytes())
         assert [key for key in written if f"`{key}`" not in sections()[name]] == []
+
+
+def test_every_file_that_the_code_names_is_documented() -> None:
+    """Names of files in the code of what writes a run folder, such as `run.log` or `session-{session}.json`."""
+    parts = ("evidence", "load", "stages", "report", "telemetry", "model")
+    modules = [path for part in parts for path in (PACKAGE / part).rglob("*.py")] + [PACKAGE / "commands" / "run.py"]
+    names = {name for path in modules for name in _file_names(path)}
+    assert len(names) > 15
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert sorted(name for name in names if not re.search(_pattern(name), text)) == []
+
+
+PACKAGE = DOCUMENT.parents[1] / "soak_pipeline"
+SUFFIX = r"\.(json|jsonl|log|parquet|html|md|xml|sha256|spool)"
+
+
+def _file_names(path: Path) -> Iterator[str]:
+    """Texts that are a file's name, with `*` for what is filled in or matched."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = ""
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        if re.fullmatch(rf"[a-z][\w*-]*(\.v\*)?{SUFFIX}", text):
+            yield text
+
+
+def _pattern(name: str) -> str:
+    """Matches the name in the document, where braces or a number stand for what is filled in."""
+    return r"[\w{}-]*".join(re.escape(part) for part in re.split(r"\*+-\*+|\*", name))
