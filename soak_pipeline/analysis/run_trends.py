@@ -7,12 +7,13 @@ good.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from soak_pipeline.analysis.arrays import finite_vector, share_between_0_and_1
+from soak_pipeline.analysis.arrays import FloatArray, finite_vector, share_between_0_and_1
 from soak_pipeline.analysis.changepoints import ChangePoint, change_points
 from soak_pipeline.analysis.distributions import normal_cdf
 from soak_pipeline.analysis.series import Series
@@ -51,7 +52,7 @@ def run_course(values: ArrayLike, *, alpha: float = 0.01) -> RunCourse:
     """Changes of level and trend of a sequence of runs.
 
     A slow drift looks like steps to a search for changes, and a step like a drift to a test for trends. Where both are
-    found, the one that leaves less unexplained is named.
+    found, the one that explains the runs better for its number of parameters is named (Schwarz' criterion).
 
     Args:
         values: one value per run, oldest first, any unit.
@@ -64,12 +65,20 @@ def run_course(values: ArrayLike, *, alpha: float = 0.01) -> RunCourse:
     drift = run_trend(vector, alpha=alpha)
     if changes and drift is not None:
         levels = np.split(vector, [change.index for change in changes])
-        around_levels = sum(float(np.sum((level - level.mean()) ** 2)) for level in levels)
+        around_levels = np.concatenate([level - level.mean() for level in levels])
         around_line = vector - drift.slope_per_run * np.arange(vector.size)
-        if float(np.sum((around_line - around_line.mean()) ** 2)) < around_levels:
+        around_line -= around_line.mean()
+        # A level and its moment are two parameters for each change; a line has two in all.
+        if _bic(around_line, 2) < _bic(around_levels, 2 * len(changes) + 1):
             return RunCourse((), drift, 0)
     since = changes[-1].index if changes else 0
     return RunCourse(changes, run_trend(vector[since:], alpha=alpha), since)
+
+
+def _bic(residuals: FloatArray, parameters: int) -> float:
+    """Schwarz' criterion (1978) of a fit with normal noise; smaller is better."""
+    runs = residuals.size
+    return runs * math.log(float(residuals @ residuals) / runs + 1e-300) + parameters * math.log(runs)
 
 
 def run_trend(values: ArrayLike, *, alpha: float = 0.01) -> RunTrend | None:

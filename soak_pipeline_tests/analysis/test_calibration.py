@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,15 @@ def test_the_command_prints_a_table() -> None:
 def test_bad_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):
         main(arguments)
+
+
+def test_the_documented_table_has_every_scenario_and_misses_no_target() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "criteria.md").read_text(encoding="utf-8")
+    table = text.split("<!-- calibration table: begin -->")[1].split("<!-- calibration table: end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
+
+    assert [tuple(row[:2]) for row in rows[1:]] == [(scenario.rule, scenario.truth) for scenario in scenarios()]
+    assert "**no**" not in table
 
 
 @pytest.mark.slow
