@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from soak_pipeline.analysis.arrays import FloatArray
 
 # Trend tests compare every point with every other; 240 points resolve a run, and neighbours closer than a quarter
-# minute mostly repeat each other.
+# minute mostly repeat each other. A run of a few minutes is still resolved by 30 points, or nothing could be said.
 SHORTEST_STEP_S = 15.0
+STEPS_OF_A_SHORT_RUN = 30.0
 STEPS_PER_RUN = 240.0
 # A process start time is computed from boot time plus ticks and jitters by less than this.
 START_TIME_JITTER_S = 2.0
@@ -99,8 +100,10 @@ def longest_process_life(
 
 
 def resampling_step_s(duration_s: float, sampling_step_s: float) -> float:
-    """Step of the judged series: at least 15 s, at least 1/240 of the duration, never finer than the samples."""
-    return max(SHORTEST_STEP_S, duration_s / STEPS_PER_RUN, sampling_step_s)
+    """Step of the judged series: at least 15 s (1/30 of a run too short for that), at least 1/240 of the duration, never
+    finer than the samples."""
+    shortest_s = min(SHORTEST_STEP_S, duration_s / STEPS_OF_A_SHORT_RUN)
+    return max(shortest_s, duration_s / STEPS_PER_RUN, sampling_step_s)
 
 
 def resampled(series: Series) -> Series:

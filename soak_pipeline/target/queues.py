@@ -5,9 +5,10 @@ Owns the names of streams, groups and lists, and what counts as backlog. Never r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
@@ -16,6 +17,9 @@ from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, reading
 
 REDIS_TIMEOUT_S = 5.0
+MOST_COUNTED = 500
+"""Unread entries of a stream that are counted one by one; of more, the length of the stream is the best guess."""
+
 STREAM_GROUPS: Mapping[str, str] = {
     "acp:audit_stream": "acp:audit:consumers",
     "acp:flight_events": "acp:flight_recorder",
@@ -43,7 +47,8 @@ class StreamState:
 
     Attributes:
         length: entries in it.
-        lag: entries that the group has not read yet; where Redis does not count them (before 7), at most so many.
+        lag: entries that the group has not read yet; where Redis does not count them (before 7) and they are many, at
+            most so many.
         pending: entries that are read and not acknowledged.
     """
 
@@ -128,8 +133,17 @@ def stream_states(client: redis.Redis) -> dict[str, StreamState]:
             groups: Any = client.xinfo_groups(stream)
         except redis.ResponseError:  # No such stream: nothing was ever sent.
             continue
-        states[stream] = _state(info, next((item for item in groups if _text(item["name"]) == group), None))
+        own = next((item for item in groups if _text(item["name"]) == group), None)
+        states[stream] = _state(info, own, partial(_unread, client, stream, own))
     return states
+
+
+def _unread(client: redis.Redis, stream: str, group: Mapping[str, Any] | None) -> int | None:
+    """Entries behind the last one that was delivered, counted one by one; None when they are many."""
+    if group is None:
+        return None
+    entries: Any = client.xrange(stream, min=f"({_text(group['last-delivered-id'])}", count=MOST_COUNTED)
+    return len(entries) if len(entries) < MOST_COUNTED else None
 
 
 def dead_letter_lengths(client: redis.Redis) -> dict[str, int]:
@@ -155,7 +169,9 @@ def read_dead_letters(resolved: ResolvedTarget) -> dict[str, int] | None:
         return None
 
 
-def _state(info: Mapping[str, Any], group: Mapping[str, Any] | None) -> StreamState:
+def _state(
+    info: Mapping[str, Any], group: Mapping[str, Any] | None, count_unread: Callable[[], int | None]
+) -> StreamState:
     length = int(info["length"])
     if group is None:
         return StreamState(length=length, lag=length, pending=0)
@@ -165,7 +181,9 @@ def _state(info: Mapping[str, Any], group: Mapping[str, Any] | None) -> StreamSt
     elif _text(group["last-delivered-id"]) == _text(info["last-generated-id"]):
         lag = 0
     else:
-        lag = max(0, length - pending)
+        # A Redis before 7.0 tells no lag; entries that were handled may still be in the stream.
+        counted = count_unread()
+        lag = max(MOST_COUNTED, length - pending) if counted is None else counted
     return StreamState(length=length, lag=lag, pending=pending)
 
 

@@ -32,21 +32,22 @@ def test_a_time_that_is_missing_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "sampling_s", "step_s"), [(300.0, 5.0, 15.0), (14_400.0, 5.0, 60.0), (1800.0, 30.0, 30.0)]
+    ("duration_s", "sampling_s", "step_s"),
+    [(450.0, 5.0, 15.0), (90.0, 1.0, 3.0), (90.0, 5.0, 5.0), (14_400.0, 5.0, 60.0), (1800.0, 30.0, 30.0)],
 )
 def test_resampling_step(duration_s: float, sampling_s: float, step_s: float) -> None:
     assert resampling_step_s(duration_s, sampling_s) == step_s
 
 
 def test_resampling_takes_medians_and_keeps_gaps() -> None:
-    times = np.array([0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 60.0, 65.0, 70.0])
-    values = np.array([1.0, 100.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
+    times = np.array([0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 60.0, 65.0, 70.0, 450.0])
+    values = np.array([1.0, 100.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 2.0])
     series = resampled(cleaned(times, values))
     assert series.step_s == 15.0
-    assert series.times_s.tolist() == [5.0, 20.0, 65.0]
-    assert series.values.tolist() == [3.0, 5.0, 8.0]
-    assert series.adjacent.tolist() == [True, False]
-    assert coverage_share(series) == pytest.approx(3 / 5)
+    assert series.times_s.tolist() == [5.0, 20.0, 65.0, 450.0]
+    assert series.values.tolist() == [3.0, 5.0, 8.0, 2.0]
+    assert series.adjacent.tolist() == [True, False, False]
+    assert coverage_share(series) == pytest.approx(4 / 31)
 
 
 def test_an_hour_of_five_second_samples_becomes_240_points() -> None:

@@ -192,7 +192,7 @@ def test_missing_samples_are_gaps() -> None:
     assert "covered" in verdict.reason
 
 
-@pytest.mark.parametrize("samples", [0, 1, 2, 40])
+@pytest.mark.parametrize("samples", [0, 1, 2, 19])
 def test_a_short_series_is_open(samples: int) -> None:
     verdict = judge_growth(TIMES_S[:samples], np.full(samples, 5.0), headroom=10.0)
     assert verdict.decision is Decision.OPEN

@@ -149,6 +149,19 @@ def test_a_stream_that_is_worked_off_is_empty_though_its_entries_stay(dsns: Dsns
     assert backlog.is_empty is True
 
 
+@pytest.mark.parametrize("more", [0, 1, 499, 600])
+def test_unread_entries_are_told_from_handled_ones_that_stay(dsns: Dsns, redis_url: str, more: int) -> None:
+    def work_off(client: redis.Redis) -> None:
+        ((_, entries),) = client.xreadgroup("acp:audit:consumers", "c", {"acp:audit_stream": ">"})  # type: ignore[misc]
+        client.xack("acp:audit_stream", "acp:audit:consumers", *(entry for entry, _ in entries))
+        for _ in range(more):
+            client.xadd("acp:audit_stream", {"n": "unread"})
+
+    _with_stream(redis_url, work_off)
+    left = read_backlog(examples.resolved(dsns=dsns, redis_url=redis_url)).left["acp:audit_stream"]
+    assert left == (more if more < 500 else 605)
+
+
 def test_a_stream_without_its_group_is_all_backlog(dsns: Dsns, redis_url: str) -> None:
     _with_stream(redis_url, lambda client: client.xgroup_destroy("acp:audit_stream", "acp:audit:consumers"))
     assert read_backlog(examples.resolved(dsns=dsns, redis_url=redis_url)).left["acp:audit_stream"] == 5
