@@ -100,7 +100,7 @@ def longest_process_life(
 
 
 def resampling_step_s(duration_s: float, sampling_step_s: float) -> float:
-    """Step of the judged series: at least 15 s (1/30 of a run too short for that), at least 1/240 of the duration, never
+    """Step of the judged series: at least 15 s (1/30 of a run too short for it), at least 1/240 of the duration, never
     finer than the samples."""
     shortest_s = min(SHORTEST_STEP_S, duration_s / STEPS_OF_A_SHORT_RUN)
     return max(shortest_s, duration_s / STEPS_PER_RUN, sampling_step_s)
