@@ -69,7 +69,7 @@ def test_the_command_carries_size_and_limits() -> None:
     text = " ".join(command)
     assert "run --profile prove --target /t.yaml --reports /r --run-time" in text
     assert "--set fairness_latency_p99_ratio_max=2 " in text
-    assert "--set leak_horizon_h=0.5" in text
+    assert "--set leak_horizon_h=0.25" in text
 
 
 def test_pages_are_those_that_the_platform_names() -> None:
