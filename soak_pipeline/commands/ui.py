@@ -87,19 +87,25 @@ def _is_zombie(process: psutil.Process) -> bool:
 def end_group(group: int, *, grace_s: float = GRACE_S, limit_s: float = GROUP_END_LIMIT_S) -> None:
     """Ends a process group: asks every member first, and kills those that have not ended in time.
 
-    A run worker has the longer limit, until it has blocked its tenants. Dagster's code servers would take a minute, for
-    the sake of calls that nobody waits for any more.
+    A run worker has the longer limit, until it has blocked its tenants, and so has its guardian where the run worker
+    could not. Dagster's code servers would take a minute, for the sake of calls that nobody waits for any more.
 
     Args:
         group: its number; one that has ended already is fine.
         grace_s: for every member to end (seconds).
-        limit_s: for run workers (seconds).
+        limit_s: for run workers and guardians (seconds).
     """
     begun = time.monotonic()
+    # Before anybody is asked to end: a guardian is found by its run worker.
+    guardians = {guardian for pid in _members(group) for guardian in _guardians_of(pid)}
     _signal_group(group, signal.SIGTERM)
-    while any(_members(group)):
+    while True:
+        members = list(_members(group))
         waited_s = time.monotonic() - begun
-        if waited_s > limit_s or (waited_s > grace_s and not any(map(_is_guarded, _members(group)))):
+        is_guarded = any(guardian.is_running() and not _is_zombie(guardian) for guardian in guardians)
+        if not members and (not is_guarded or waited_s > limit_s):
+            return
+        if waited_s > limit_s or (waited_s > grace_s and not is_guarded):
             _signal_group(group, signal.SIGKILL)
         time.sleep(0.1)
 
@@ -110,12 +116,12 @@ def _signal_group(group: int, number: signal.Signals) -> None:
             os.killpg(group, number)
 
 
-def _is_guarded(pid: int) -> bool:
-    """Whether a process has a guardian: a run worker whose tenants are not blocked yet."""
+def _guardians_of(pid: int) -> list[psutil.Process]:
+    """The guardian of a run worker whose tenants are not blocked; it outlives its run worker where it has to act."""
     try:
-        return any(GUARDIAN_MODULE in child.cmdline() for child in psutil.Process(pid).children())
+        return [child for child in psutil.Process(pid).children() if GUARDIAN_MODULE in child.cmdline()]
     except psutil.NoSuchProcess:
-        return False
+        return []
 
 
 def _members(group: int) -> Iterator[int]:

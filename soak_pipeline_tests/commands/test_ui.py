@@ -68,6 +68,29 @@ def test_a_member_that_still_has_a_guardian_is_given_time() -> None:
     member.communicate()
 
 
+def test_a_guardian_that_outlives_its_run_worker_is_waited_for() -> None:
+    waiting = "sys.executable, '-c', 'import sys; sys.stdin.read()', sys.argv[1]"
+    spawn = f"import subprocess, sys; subprocess.Popen([{waiting}], start_new_session=True)"
+    member = subprocess.Popen(
+        [sys.executable, "-c", f"{spawn}; print('ready', flush=True); import time; time.sleep(60)", GUARDIAN_MODULE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert member.stdin is not None
+    assert member.stdout is not None
+    assert member.stdout.readline() == "ready\n"
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(end_group, member.pid, grace_s=0.2, limit_s=60.0)
+        assert member.wait(30.0) == -signal.SIGTERM
+        with pytest.raises(TimeoutError):
+            ended.result(1.0)
+        member.stdin.close()
+        ended.result(30.0)
+    member.stdout.close()
+
+
 def test_dagster_without_one_of_its_services_is_not_waited_for() -> None:
     service = "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()', 'dagster._daemon']);"
     parent = "print(child.pid, flush=True); sys.stdin.readline(); child.kill(); child.wait(); sys.stdin.readline()"
