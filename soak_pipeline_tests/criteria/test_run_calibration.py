@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from soak_pipeline.analysis.calibration import calibrate
@@ -14,6 +16,15 @@ def test_every_scenario_is_a_run_that_can_be_judged() -> None:
     assert all(row.share_pass + row.share_fail + row.share_open == 1.0 for row in rows)
     # What is far beyond its limit is found in any single run.
     assert [row.share_fail for row in rows if row.truth in ("tenant E 1.5", "p95 of tenant C 30 % over")] == [1.0, 1.0]
+
+
+def test_the_documented_table_has_every_scenario_and_misses_no_target() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "criteria.md").read_text(encoding="utf-8")
+    table = text.split("<!-- run calibration table: begin -->")[1].split("<!-- run calibration table: end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
+
+    assert [tuple(row[:2]) for row in rows[1:]] == [(scenario.rule, scenario.truth) for scenario in scenarios()]
+    assert "**no**" not in table
 
 
 @pytest.mark.slow
