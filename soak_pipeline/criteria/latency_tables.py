@@ -34,7 +34,13 @@ WINDOW_S = 300.0
 AGREEMENT_MARGIN = 0.01
 """Difference of two shares that counts as none; beyond it, the sampling error decides."""
 
-_WITHOUT_TENANT = (Operation.MISC_BAD_TOKEN, Operation.MISC_NO_TOKEN, Operation.MISC_HEALTH, Operation.LOGIN)
+_WITHOUT_TENANT = (
+    Operation.MISC_BAD_TOKEN,
+    Operation.MISC_NO_TOKEN,
+    Operation.MISC_OVERSIZE,
+    Operation.MISC_HEALTH,
+    Operation.LOGIN,
+)
 
 
 def latency_document(evidence: RunEvidence) -> LatencyDocument:
@@ -105,7 +111,8 @@ def server_cross_checks(evidence: RunEvidence) -> tuple[ServerCrossCheck, ...]:
     """The gateway's histogram beside our service times, per tenant; both over all answered kinds of the soak.
 
     The server's time is from the request read to the answer written, so the client's nearest figure is the service
-    time. Calls that carry no valid token are no tenant's to the server, and are left out here as well.
+    time. Calls whose token is absent, wrong or not looked at (too large a body) are no tenant's to the server, and are
+    left out here as well.
     """
     if evidence.platform_evidence is None:
         return ()
