@@ -162,14 +162,22 @@ def _walk(connection: Connection, tenant_id: str, trees: DayTrees, spool: KeySpo
     for batch in read_batches(connection, tenant_id):
         verifier.check(batch)
         trees.add(batch)
-        keys = np.frombuffer(_keys(batch), dtype=f"V{KEY_BYTES}")
-        billable = np.fromiter(map(is_billable.__getitem__, batch.contents), np.bool_, len(batch))
-        spool.add(_BILLABLE, keys[billable].tobytes())
-        spool.add(_NOT_BILLABLE, keys[~billable].tobytes())
+        _spool_keys(batch, is_billable, spool)
     if not verifier.suspects:
         return verifier, 0
     with connection.cursor().copy(sql.SQL(_NAMINGS).format(tenant_id, sorted(verifier.suspects))) as copy:
         return verifier, forks_among(verifier.suspects, (str(prev_hash) for (prev_hash,) in copy.rows()))
+
+
+def _spool_keys(batch: RowBatch, is_billable: Memo[bool], spool: KeySpool) -> None:
+    keys = _keys(batch)
+    if all(content.is_billable for content in batch.distinct_contents):
+        spool.add(_BILLABLE, keys)
+        return
+    columns = np.frombuffer(keys, dtype=f"V{KEY_BYTES}")
+    billable = np.fromiter(map(is_billable.__getitem__, batch.contents), np.bool_, len(batch))
+    spool.add(_BILLABLE, columns[billable].tobytes())
+    spool.add(_NOT_BILLABLE, columns[~billable].tobytes())
 
 
 def _keys(batch: RowBatch) -> bytes:
@@ -210,9 +218,8 @@ def _compared(spool: KeySpool) -> _KeySets:
         sets.audit_without_usage += int(unbilled.sum())
         sets.usage_without_audit += int(unaudited.sum())
         for what, keys in (("audit without usage", unbilled), ("usage without audit", unaudited)):
-            if len(sets.samples) < _SAMPLES:
-                texts = sorted(text_of(key.tobytes()) for key in some.keys[keys])
-                sets.samples += [f"{what}: {text}" for text in texts[: _SAMPLES - len(sets.samples)]]
+            few = some.keys[keys][: _SAMPLES - len(sets.samples)]
+            sets.samples += sorted(f"{what}: {text_of(key.tobytes())}" for key in few)
     return sets
 
 

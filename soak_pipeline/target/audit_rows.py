@@ -18,8 +18,8 @@ from psycopg import sql
 
 from soak_pipeline.target.databases import copied_lines
 
-#: Few enough that Python's garbage collector is not called for the lists that a batch is made of.
-ROWS_PER_BATCH = 512
+#: So few that a batch stays in the caches of a processor from its first to its last step.
+ROWS_PER_BATCH = 256
 #: How many different values a memo holds before it starts anew; rows with a text of their own must not fill the memory.
 MOST_REMEMBERED = 10_000
 

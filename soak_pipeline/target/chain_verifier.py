@@ -209,8 +209,8 @@ def _quick_metadata_hashes(metadata: Sequence[bytes]) -> Sequence[bytes]:
         lines = []
     if len(lines) != len(distinct) + 1:
         return [b""] * len(metadata)
-    hashes = dict(zip(distinct, (sha256(line).hexdigest().encode() for line in lines[:-1]), strict=True))
-    return [hashes[value] for value in metadata]
+    hashes = dict(zip(distinct, [sha256(line).hexdigest().encode() for line in lines[:-1]], strict=True))
+    return list(map(hashes.__getitem__, metadata))
 
 
 def _metadata_hash(metadata: str | None) -> str:

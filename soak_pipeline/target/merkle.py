@@ -74,6 +74,10 @@ class DayTrees:
 
     def add(self, batch: RowBatch) -> None:
         """Takes the next rows, in chain order."""
+        first, last = (timestamp[:_DAY_CHARACTERS] for timestamp in (min(batch.timestamps), max(batch.timestamps)))
+        if first == last:
+            self._add(first.decode(), batch, 0, len(batch))
+            return
         begin = 0
         for day, rows in groupby([timestamp[:_DAY_CHARACTERS] for timestamp in batch.timestamps]):
             end = begin + len(list(rows))

@@ -4,7 +4,7 @@ import random
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.target.audit_rows import ChainRow
@@ -128,6 +128,7 @@ def test_shards_are_chains_of_their_own() -> None:
     assert _counts(mixed[:2] + mixed[3:]) == (0, 1, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 30), st.data())
 def test_any_change_of_any_field_is_found(count: int, data: st.DataObject) -> None:
     of = chain(TENANT, calls(count))
@@ -145,6 +146,7 @@ def test_any_change_of_any_field_is_found(count: int, data: st.DataObject) -> No
     assert tampered + gaps + out_of_order > 0
 
 
+@settings(deadline=None)
 @given(st.integers(3, 30), st.data())
 def test_any_removal_but_at_the_end_is_found(count: int, data: st.DataObject) -> None:
     of = chain(TENANT, calls(count))
@@ -153,6 +155,7 @@ def test_any_removal_but_at_the_end_is_found(count: int, data: st.DataObject) ->
     assert _counts(of[:first] + of[last:]) == (0, 1, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 20), st.randoms(use_true_random=False))
 def test_any_other_order_is_found(count: int, chance: random.Random) -> None:
     of = chain(TENANT, calls(count))
@@ -163,6 +166,7 @@ def test_any_other_order_is_found(count: int, chance: random.Random) -> None:
     assert (out_of_order > 0) == (shuffled != of)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.data())
 def test_any_second_branch_is_a_fork(count: int, data: st.DataObject) -> None:
     of = chain(TENANT, calls(count))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.target.key_spool import KeySpool, key_of, keys_of, text_of
@@ -17,6 +17,7 @@ SOME = [UUID(int=number << 64 | 5).bytes for number in range(4)]
 KEYS = st.lists(st.one_of(st.binary(min_size=16, max_size=16), st.sampled_from(SOME)), max_size=200)
 
 
+@settings(deadline=None)
 @given(KEYS, KEYS)
 def test_every_key_is_counted_in_its_collections(left: list[bytes], right: list[bytes]) -> None:
     with KeySpool("left", "right") as spool:
@@ -73,6 +74,7 @@ def test_more_than_the_buffers_hold_goes_to_disk_and_is_gone_at_the_end(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.uuids(), max_size=20))
 def test_the_keys_of_many_uuids_are_those_of_each(of: list[UUID]) -> None:
     assert keys_of([str(uuid).encode() for uuid in of]) == b"".join(uuid.bytes for uuid in of)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.target.merkle import DayTrees, MerkleTree, receipt_of
@@ -32,11 +32,13 @@ def _grown(leaves: list[bytes]) -> str:
     return tree.root()
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=8), max_size=70))
 def test_the_grown_tree_is_the_defined_one(leaves: list[bytes]) -> None:
     assert _grown(leaves) == _defined(leaves).hex()
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.binary(max_size=8), max_size=20), max_size=8))
 def test_it_does_not_matter_in_what_portions_a_tree_grows(portions: list[list[bytes]]) -> None:
     tree = MerkleTree()
