@@ -247,13 +247,17 @@ class Supervisor:
                 file.unlink(missing_ok=True)
 
     def _wait_until_healthy(self) -> None:
-        url = f"http://127.0.0.1:{self._record.ports['gateway']}/health"
+        """Waits for the gateway, and for the process that renders its metrics, which is slower to start."""
         deadline = time.monotonic() + START_TIMEOUT_S
+        self._wait_for_answer(f"http://127.0.0.1:{self._record.ports['gateway']}/health", deadline)
+        self._wait_for_answer(f"http://127.0.0.1:{self._record.ports['gateway_metrics']}/metrics", deadline)
+
+    def _wait_for_answer(self, url: str, deadline: float) -> None:
         while not _answers(url):
             self._give_up_if_stopping()
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"the gateway does not answer at {url} after {START_TIMEOUT_S:.0f} s; see {self._state.logs}"
+                    f"nothing answers at {url} after {START_TIMEOUT_S:.0f} s; see {self._state.logs}"
                 )
             self._restart_dead()
             for child in self._children:

@@ -290,13 +290,13 @@ def test_the_command_line_lists_sets_and_clears(
     assert "offset_s is 'x', must be a number" in capsys.readouterr().err
     with gateway_admin() as port, running_stack(tmp_path / "state", all_ports(port)):
         assert main(["fault", "set", "clock_off", "offset_s=30"]) == 0
-        assert "fault clock_off is set in gateway-0: after_s=0.0, offset_s=30.0" in capsys.readouterr().out
+        assert "fault clock_off is set in gateway-0, sealer: after_s=0.0, offset_s=30.0" in capsys.readouterr().out
         assert main(["fault", "list", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["faults"]["clock_off"]["parameters"]["offset_s"] == 30.0
         with pytest.raises(stack.StackError, match="set its faults with `fault set`"):
             stack.up(StateDirectory(tmp_path / "state"), set_faults={"clock_off": {}})
         assert main(["fault", "clear", "clock_off"]) == 0
-        assert "fault clock_off is cleared in gateway-0; what it did to the stores stays" in capsys.readouterr().out
+        assert "fault clock_off is cleared in gateway-0, sealer; what it did to the stores stays" in capsys.readouterr().out
 
 
 def test_a_state_directory_from_before_gets_the_secret_that_it_lacks(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_killed_gateway_leaves_a_timeline_open_and_has_its_faults_again_when_r
     wait_until(is_restarted, "gateway-0 killed and restarted")
     stack.run("fault", "clear", "gateway_killed")
     found = faults_of(stack)
-    assert found["clock_off"]["set_in"] == ["gateway-0", "gateway-1"]
+    assert found["clock_off"]["set_in"] == ["gateway-0", "gateway-1", "sealer"]
     assert found["gateway_killed"]["set_in"] == []
     assert pids(stack.status())["gateway-1"] == pids(report)["gateway-1"]
     dsn = stack.environment()["ACP_FLIGHT_DSN"]
