@@ -296,7 +296,8 @@ def test_the_command_line_lists_sets_and_clears(
         with pytest.raises(stack.StackError, match="set its faults with `fault set`"):
             stack.up(StateDirectory(tmp_path / "state"), set_faults={"clock_off": {}})
         assert main(["fault", "clear", "clock_off"]) == 0
-        assert "fault clock_off is cleared in gateway-0, sealer; what it did to the stores stays" in capsys.readouterr().out
+        cleared = capsys.readouterr().out
+        assert "fault clock_off is cleared in gateway-0, sealer; what it did to the stores stays" in cleared
 
 
 def test_a_state_directory_from_before_gets_the_secret_that_it_lacks(tmp_path: Path) -> None:
