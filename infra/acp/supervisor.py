@@ -256,9 +256,7 @@ class Supervisor:
         while not _answers(url):
             self._give_up_if_stopping()
             if time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"nothing answers at {url} after {START_TIMEOUT_S:.0f} s; see {self._state.logs}"
-                )
+                raise RuntimeError(f"nothing answers at {url} after {START_TIMEOUT_S:.0f} s; see {self._state.logs}")
             self._restart_dead()
             for child in self._children:
                 if child.restarts >= STARTS_TRIED:
