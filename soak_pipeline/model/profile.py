@@ -144,7 +144,7 @@ _PROVE_FAIRNESS = FairnessProfile(
     window_s=3.0,
     settle_s=0.3,
     warmup_s=1.5,
-    pairs_by_look=(4, 6),
+    pairs_by_look=(4, 8),
 )
 _PROVE = Profile(
     name="prove",

@@ -211,7 +211,7 @@ CATALOGUE: tuple[Row, ...] = (
         what="few slots, handed out first come, first served: a burst is everybody's queue",
         turns=(_fails(FAIRNESS, "sharing_unfair"),),
         faults=(_fault("fair_sharing_off", slots=4),),
-        settings={"ACP_SERVICE_TIME_MEDIAN_MS": "30"},
+        settings={"ACP_SERVICE_TIME_MEDIAN_MS": "28"},
         reduced=True,
     ),
     # What grows

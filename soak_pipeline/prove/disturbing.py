@@ -1,4 +1,4 @@
-"""What is done to a run while it goes: faults that are switched on as its soak begins, and harm to the harness itself.
+"""What is done to a run while it goes: faults for as long as its soak goes, and harm to the harness itself.
 
 Owns when and how. Touches only processes that the run itself has started, found below its own process.
 """
@@ -52,6 +52,7 @@ class Planting:
         self._variables = dict(variables)
         self._relays = relays
         self._faults = [fault for fault in row.faults if fault.when is When.SOAK]
+        self._switched_on: list[str] = []
         self._problem = ""
         self._disturbed = row.disturbance is None
         self._starving: threading.Thread | None = None
@@ -63,10 +64,15 @@ class Planting:
             return ""
         if progress.session == SOAK_SESSION and progress.phase != "ended":
             for fault in self._faults:
-                self._switch_on(fault.name, fault.assignments())
+                self._switch("set", fault.name, *fault.assignments())
+                self._switched_on.append(fault.name)
             self._faults = []
             if not self._disturbed and self._is_time(progress):
                 self._disturb()
+        if progress.session == SOAK_SESSION and progress.phase == "ended":
+            for name in self._switched_on:
+                self._switch("clear", name)
+            self._switched_on = []
         return f"{progress.session} {progress.phase}"
 
     def problem(self) -> str:
@@ -116,9 +122,9 @@ class Planting:
         self._relays.block()
         return True
 
-    def _switch_on(self, name: str, assignments: list[str]) -> None:
+    def _switch(self, action: str, name: str, *assignments: str) -> None:
         answer = subprocess.run(
-            [*PLATFORM, "fault", "set", name, *assignments],
+            [*PLATFORM, "fault", action, name, *assignments],
             env=self._variables,
             cwd=PROJECT_ROOT,
             capture_output=True,
@@ -126,7 +132,7 @@ class Planting:
             check=False,
         )
         if answer.returncode != 0:
-            self._problem = f"fault {name} could not be set: {answer.stderr.strip() or answer.stdout.strip()}"
+            self._problem = f"fault {name} could not be {'cleared' if action == 'clear' else action}: {answer.stderr.strip() or answer.stdout.strip()}"
 
     def _progress(self) -> Progress | None:
         path = next(iter(self._reports.glob("soak/*Z/control/progress.json")), None)

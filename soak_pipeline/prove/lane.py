@@ -50,7 +50,7 @@ THRESHOLDS = {
     "fairness_latency_p99_ratio_max": 2.0,
     # And their few hundred requests cannot exclude a rise of the error share by half a per cent.
     "fairness_error_share_rise_max": 0.02,
-    "telemetry_gap_s_max": 8.0,
+    "telemetry_gap_s_max": 15.0,
     "drain_s_max": 15.0,
 }
 _OWN_PREFIXES = ("ACP_", "SOAK_", "LOCUST_", "DAGSTER_")

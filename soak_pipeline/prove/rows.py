@@ -13,7 +13,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class When(StrEnum):
-    """When a fault is switched on: before the platform starts, or as the soak's load begins."""
+    """When a fault is there: from the start of the platform on, or for as long as the soak's load goes."""
 
     START = "start"
     SOAK = "soak"

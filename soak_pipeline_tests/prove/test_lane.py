@@ -196,6 +196,27 @@ def test_a_starved_process_is_stopped_most_of_the_time_and_lives_on(family: subp
     assert not thread.is_alive()
 
 
+def test_a_fault_of_the_soak_is_set_as_it_begins_and_cleared_as_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    code = f"import sys; open({str(said)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')"
+    monkeypatch.setattr(disturbing, "PLATFORM", (sys.executable, "-c", code))
+    row = Row(
+        name="late",
+        what="",
+        faults=(Fault(name="errors_5xx", parameters={"share": 0.5}, when=When.SOAK), Fault(name="backfill_dead")),
+        turns=(Turn(criterion="x", verdict=Verdict.FAIL, cause="y"),),
+    )
+    planting = Planting(row, 0, tmp_path, {}, None)
+    for phase in ("starting", "warmup", "soak", "ended", "ended"):
+        tell_progress(tmp_path, phase, 0.0)
+        planting.look()
+
+    assert said.read_text().splitlines() == ["fault set errors_5xx share=0.5", "fault clear errors_5xx"]
+    assert planting.problem() == ""
+
+
 def test_a_fault_that_the_platform_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; print('no such fault', file=sys.stderr); sys.exit(1)"
     monkeypatch.setattr(disturbing, "PLATFORM", (sys.executable, "-c", code))
