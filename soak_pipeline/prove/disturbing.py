@@ -132,7 +132,9 @@ class Planting:
             check=False,
         )
         if answer.returncode != 0:
-            self._problem = f"fault {name} could not be {'cleared' if action == 'clear' else action}: {answer.stderr.strip() or answer.stdout.strip()}"
+            done = "cleared" if action == "clear" else action
+            said = answer.stderr.strip() or answer.stdout.strip()
+            self._problem = f"fault {name} could not be {done}: {said}"
 
     def _progress(self) -> Progress | None:
         path = next(iter(self._reports.glob("soak/*Z/control/progress.json")), None)
