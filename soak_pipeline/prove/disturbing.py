@@ -132,9 +132,8 @@ class Planting:
             check=False,
         )
         if answer.returncode != 0:
-            done = "cleared" if action == "clear" else action
-            said = answer.stderr.strip() or answer.stdout.strip()
-            self._problem = f"fault {name} could not be {done}: {said}"
+            done = "cleared" if action == "clear" else "set"
+            self._problem = f"fault {name} could not be {done}: {answer.stderr.strip() or answer.stdout.strip()}"
 
     def _progress(self) -> Progress | None:
         path = next(iter(self._reports.glob("soak/*Z/control/progress.json")), None)
