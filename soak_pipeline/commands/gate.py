@@ -17,7 +17,7 @@ from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
 from soak_pipeline.evidence.seal import changed_since_seal, damage_of
 from soak_pipeline.model import errors
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
-from soak_pipeline.model.plan import RUN_ID_FORMAT, Plan, plan_hash
+from soak_pipeline.model.plan import Plan, plan_hash, release_name, started_at
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict, overall, worst
@@ -26,7 +26,6 @@ from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument,
 
 LEVELS = ("pull_request", "nightly", "pre_release")
 CLOCK_TOLERANCE = timedelta(minutes=5)
-_TAG_PREFIX = "refs/tags/"
 _SHORTEST_COMMIT = 7
 
 
@@ -203,7 +202,7 @@ def _deciding_run(reports: Path, question: GateQuestion, now: datetime) -> tuple
         found = f"; there are runs of {', '.join(others)}" if others else ""
         raise _Shut(f"No {question.level} run of release {question.release!r}{wanted} under {reports}{found}.", again)
     folder, plan = matching[0]
-    age = now - _started(folder)
+    age = now - started_at(folder.run_id)
     max_age = timedelta(seconds=question.max_age_s)
     if age > max_age:
         hours, limit = age / timedelta(hours=1), max_age / timedelta(hours=1)
@@ -213,7 +212,7 @@ def _deciding_run(reports: Path, question: GateQuestion, now: datetime) -> tuple
             f"Run {folder.run_id} begins {-age / timedelta(minutes=1):.0f} min from now.",
             "Set the clock of this machine or of the one that ran the soak.",
         )
-    targets = sorted({plan.target.name for folder, plan in matching if now - _started(folder) <= max_age})
+    targets = sorted({plan.target.name for folder, plan in matching if now - started_at(folder.run_id) <= max_age})
     if len(targets) > 1:
         raise _Shut(
             f"Release {question.release!r} has {question.level} runs on several targets: {', '.join(targets)}.",
@@ -231,7 +230,7 @@ def _runs_of(reports: Path, question: GateQuestion) -> Iterator[tuple[RunFolder,
     for folder in reversed(list(run_folders(reports))):
         try:
             plan = folder.read_plan()
-            if plan.profile.name == question.level and _name_of(plan.release) == _name_of(question.release):
+            if plan.profile.name == question.level and release_name(plan.release) == release_name(question.release):
                 yield folder, plan
                 continue
             if changed_since_seal(folder.path, folder.plan_path.name):
@@ -249,7 +248,7 @@ def _may_be_of(folder: RunFolder, question: GateQuestion) -> bool:
         document = read_json(folder.path / VERDICT_FILE, VerdictDocument)
     except errors.EvidenceUnreadable:
         return True
-    return document.profile == question.level and _name_of(document.release) == _name_of(question.release)
+    return document.profile == question.level and release_name(document.release) == release_name(question.release)
 
 
 def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> VerdictDocument:
@@ -296,14 +295,6 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
             f"Restore it, or run it again: soak run --profile {question.level} --release {question.release}",
         )
     return document
-
-
-def _started(folder: RunFolder) -> datetime:
-    return datetime.strptime(folder.run_id, RUN_ID_FORMAT).replace(tzinfo=UTC)
-
-
-def _name_of(release: str) -> str:
-    return release.removeprefix(_TAG_PREFIX)
 
 
 def _same_commit(wanted: str | None, commit: str) -> bool:

@@ -12,12 +12,12 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from soak_pipeline.evidence.run_folder import RunFolder, run_folders
 from soak_pipeline.model.errors import EXIT_PASS, BadInput, EvidenceUnreadable, HarnessFailed
-from soak_pipeline.model.plan import RUN_ID_FORMAT, Plan
+from soak_pipeline.model.plan import Plan, release_name, started_at
 from soak_pipeline.model.profile import duration_s_of
 from soak_pipeline.report.quantities import quantity
 from soak_pipeline.stages.target_lock import is_held_by
@@ -27,7 +27,6 @@ KEEP_MARK = "keep"
 QUIET_S = 3_600.0
 """A run that something was written to within this time may still be going on, perhaps on another machine (seconds)."""
 
-_TAG_PREFIX = "refs/tags/"
 _DAYS = re.compile(r"(\d+)d")
 
 
@@ -126,7 +125,7 @@ def releases_of(text: str) -> frozenset[str]:
     Raises:
         BadInput: there is none; an empty list would leave every run without a release that refers to it.
     """
-    names = frozenset(_name_of(line.strip()) for line in text.splitlines() if line.strip())
+    names = frozenset(release_name(line.strip()) for line in text.splitlines() if line.strip())
     if not names:
         raise BadInput("--releases", ["the list is empty; name one release a line, as `git tag` prints them"])
     return names
@@ -149,7 +148,7 @@ def choose(folders: Sequence[RunFolder], rules: Rules, environment: Mapping[str,
         kept = "because their plan cannot be read" if plan is None else ""
         if plan is not None:
             kind = (plan.profile.name, plan.target.name)
-            answers = (*kind, _name_of(plan.release), plan.commit)
+            answers = (*kind, release_name(plan.release), plan.commit)
             kept = _kept(folder, plan, rules, environment, now, newer[kind], answers not in answering)
             answering.add(answers)
             newer[kind] += 1
@@ -193,7 +192,7 @@ def _kept(
         newer_runs: how many runs of its level and target began later.
         is_newest_of_its_release: no later run has its level, target, release and commit, so a gate may ask for it.
     """
-    name = _name_of(plan.release)
+    name = release_name(plan.release)
     if newer_runs == 0:
         return "the newest of their level and target"
     if name and is_newest_of_its_release and (rules.releases is None or name in rules.releases):
@@ -204,7 +203,7 @@ def _kept(
         return "which may still be going on"
     if rules.newest is not None and newer_runs < rules.newest:
         return f"among the {rules.newest} newest of their level and target"
-    if rules.older_than_s is not None and (now - _started(folder)).total_seconds() <= rules.older_than_s:
+    if rules.older_than_s is not None and (now - started_at(folder.run_id)).total_seconds() <= rules.older_than_s:
         return "not old enough"
     return ""
 
@@ -244,14 +243,6 @@ def _written_s(folder: RunFolder) -> float:
     """When something was last written to a run folder (seconds since 1970)."""
     own = (folder.path, *folder.path.iterdir(), *folder.control_dir.glob("*"), *folder.requests_dir.glob("*"))
     return max(path.lstat().st_mtime for path in own)
-
-
-def _started(folder: RunFolder) -> datetime:
-    return datetime.strptime(folder.run_id, RUN_ID_FORMAT).replace(tzinfo=UTC)
-
-
-def _name_of(release: str) -> str:
-    return release.removeprefix(_TAG_PREFIX)
 
 
 def _words(plan: Plan | None) -> str:

@@ -19,6 +19,7 @@ from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.traffic import Kind, Phase
 
 RUN_ID_FORMAT = "%Y%m%dT%H%M%SZ"
+_TAG_PREFIX = "refs/tags/"
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
 PLAN_FORMAT = 2
@@ -158,12 +159,22 @@ def run_id_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime(RUN_ID_FORMAT)
 
 
+def started_at(run_id: str) -> datetime:
+    """The moment that a run id names, in UTC."""
+    return datetime.strptime(run_id, RUN_ID_FORMAT).replace(tzinfo=UTC)
+
+
+def release_name(release: str) -> str:
+    """A release without the `refs/tags/` that git puts before a tag: both name the same release."""
+    return release.removeprefix(_TAG_PREFIX)
+
+
 def is_run_id(text: str) -> bool:
     """Whether a text is a run id: a moment, as `YYYYMMDDTHHMMSSZ`."""
     if not _RUN_ID.fullmatch(text):
         return False
     try:
-        datetime.strptime(text, RUN_ID_FORMAT)
+        started_at(text)
     except ValueError:
         return False
     return True
@@ -192,7 +203,7 @@ def make_plan(
 ) -> Plan:
     """Freezes a plan; a pure function of its arguments."""
     checked_run_id(run_id)
-    epoch = datetime.strptime(run_id, RUN_ID_FORMAT).replace(tzinfo=UTC)
+    epoch = started_at(run_id)
     soak_users = split_by_share(profile.users, TENANT_SHARES)
     return Plan(
         run_id=run_id,

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 
-from soak_pipeline.model.plan import RUN_ID_FORMAT
+from soak_pipeline.model.plan import started_at
 from soak_pipeline.report.charts.canvas import (
     ACCENT,
     BAD,
@@ -125,4 +124,4 @@ def _mark_words(mark: Mark, run_ids: Sequence[str], unit: str) -> str:
 
 def _day(run_id: str) -> str:
     """The day of a run as `23 Nov`."""
-    return f"{datetime.strptime(run_id, RUN_ID_FORMAT):%-d %b}"
+    return f"{started_at(run_id):%-d %b}"
