@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from soak_pipeline.evidence.run_folder import RunFolder, read_json
-from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.evidence.progress import read_progress
+from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.progress import PROGRESS_FILE, Progress
 from soak_pipeline.model.tenants import TENANT_SHARES
 
@@ -23,11 +23,8 @@ Show = Callable[[list[str], Progress | None], None]
 
 def progress_of(folder: RunFolder) -> Progress | None:
     """The live figures of a run's present load session; None between sessions."""
-    try:
-        progress = read_json(folder.control_dir / PROGRESS_FILE, Progress)
-    except EvidenceUnreadable:
-        return None
-    return None if progress.phase == "ended" else progress
+    progress = read_progress(folder.control_dir / PROGRESS_FILE)
+    return None if progress is None or progress.phase == "ended" else progress
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import msgspec
 
 from soak_pipeline.evidence.files import open_log, overwrite
 from soak_pipeline.load.spec import LoadSpec
-from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.records import TelemetrySample
 from soak_pipeline.model.series import Source
 from soak_pipeline.model.stage_outputs import WorkerReport
@@ -104,14 +103,6 @@ def read_worker_state(path: Path) -> WorkerState | None:
     """The state that a load process left; None when it left none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=WorkerState)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def read_progress(path: Path) -> Progress | None:
-    """The newest live figures; None when there are none."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Progress)
     except (OSError, msgspec.DecodeError):
         return None
 

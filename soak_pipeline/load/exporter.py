@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from soak_pipeline.load.control import read_progress
+from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.load.spec import LoadSpec
 
 logger = logging.getLogger(__name__)

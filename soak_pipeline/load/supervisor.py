@@ -22,8 +22,8 @@ import msgspec
 
 import soak_pipeline
 from soak_pipeline.evidence.files import open_log
+from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import read_json
-from soak_pipeline.load.control import read_progress
 from soak_pipeline.load.fanout_result import FanoutResult, evidence_of
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
 from soak_pipeline.load.operations import authority_of

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 
-from soak_pipeline.evidence.run_folder import read_json
-from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.model.plan import SOAK_SESSION
-from soak_pipeline.model.progress import Progress
+from soak_pipeline.model.progress import PROGRESS_FILE, Progress
 from soak_pipeline.model.traffic import Phase
+from soak_pipeline.prove.platform import run_platform_command
 from soak_pipeline.prove.relay import MetricsRelays
 from soak_pipeline.prove.rows import Disturbance, Row, When
 
-PLATFORM = (sys.executable, "-m", "infra.acp")
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 LATE_S = 3.0
 """Harm that costs the rest of the soak is done this long before its end (seconds), so that enough of it is judged."""
 
@@ -123,26 +119,14 @@ class Planting:
         return True
 
     def _switch(self, action: str, name: str, *assignments: str) -> None:
-        answer = subprocess.run(
-            [*PLATFORM, "fault", action, name, *assignments],
-            env=self._variables,
-            cwd=PROJECT_ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        answer = run_platform_command(self._variables, "fault", action, name, *assignments)
         if answer.returncode != 0:
             done = "cleared" if action == "clear" else "set"
             self._problem = f"fault {name} could not be {done}: {answer.stderr.strip() or answer.stdout.strip()}"
 
     def _progress(self) -> Progress | None:
-        path = next(iter(self._reports.glob("soak/*Z/control/progress.json")), None)
-        if path is None:
-            return None
-        try:
-            return read_json(path, Progress)
-        except EvidenceUnreadable:
-            return None
+        path = next(iter(self._reports.glob(f"soak/*Z/control/{PROGRESS_FILE}")), None)
+        return None if path is None else read_progress(path)
 
     def _process(self, module: str) -> psutil.Process | None:
         """The process of the run that runs a module."""

@@ -24,14 +24,13 @@ from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, 
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.prove.disturbing import Planting
 from soak_pipeline.prove.judging import RowResult, judge_row, was_spoiled
+from soak_pipeline.prove.platform import PROJECT_ROOT, run_platform_command
 from soak_pipeline.prove.relay import VARIABLE as RELAYED_PAGES
 from soak_pipeline.prove.relay import MetricsRelays, write_relayed_target
 from soak_pipeline.prove.rows import Disturbance, Row, When
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED_TARGET = PROJECT_ROOT / "infra" / "targets" / "embedded.yaml"
-PLATFORM = (sys.executable, "-m", "infra.acp")
 PORTS_PER_LANE = 100
 SLACK_S = 240.0
 """A run that takes this much longer than expected is ended (seconds)."""
@@ -205,18 +204,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _stop_platform(variables: Mapping[str, str]) -> None:
     """Whatever a run has left of its platform; after a tidy run this finds nothing."""
-    subprocess.run([*PLATFORM, "down"], env=dict(variables), cwd=PROJECT_ROOT, capture_output=True, check=False)
+    run_platform_command(variables, "down")
 
 
 def _platform_pages(variables: Mapping[str, str]) -> dict[str, str]:
     """The metrics pages of the running platform, by the process they are of; empty when it does not run."""
-    answer = subprocess.run(
-        [*PLATFORM, "env", "--json"], env=dict(variables), cwd=PROJECT_ROOT, capture_output=True, check=False
-    )
+    answer = run_platform_command(variables, "env", "--json")
     return pages_of(answer.stdout) if answer.returncode == 0 else {}
 
 
-def pages_of(environment_json: bytes) -> dict[str, str]:
+def pages_of(environment_json: bytes | str) -> dict[str, str]:
     """Metrics pages by owner, from what `acp env --json` prints; the gateway's is beside its own address."""
     found = msgspec.json.decode(environment_json, type=dict[str, str])
     pages = dict(entry.split("=", 1) for entry in found.get("ACP_METRICS_URLS", "").split(",") if "=" in entry)

@@ -18,8 +18,8 @@ import httpx
 import msgspec
 import psutil
 
+from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.load.control import read_progress
 from soak_pipeline.model.plan import Plan, make_plan, run_id_of
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.load.control import (
     TelemetryLine,
     append_line,
     read_lines,
-    read_progress,
     read_worker_state,
     replace_file,
     unheard_worker,

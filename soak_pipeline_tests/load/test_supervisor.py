@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import read_json
-from soak_pipeline.load.control import read_progress
 from soak_pipeline.load.samples import Sample
 from soak_pipeline.load.schedule import AUTH_SEQUENCE_BASE, UserSchedule, user_indices
 from soak_pipeline.load.supervisor import run_session

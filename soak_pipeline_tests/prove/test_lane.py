@@ -18,7 +18,7 @@ from infra.acp import settings
 from soak_pipeline.evidence.run_folder import write_json
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.verdict import CriterionResult, Verdict
-from soak_pipeline.prove import disturbing, lane
+from soak_pipeline.prove import lane, platform
 from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.disturbing import Planting, starve
 from soak_pipeline.prove.judging import VALIDITY, Outcome, RowResult, judge_row
@@ -201,7 +201,7 @@ def test_a_fault_of_the_soak_is_set_as_it_begins_and_cleared_as_it_ends(
 ) -> None:
     said = tmp_path / "said"
     code = f"import sys; open({str(said)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')"
-    monkeypatch.setattr(disturbing, "PLATFORM", (sys.executable, "-c", code))
+    monkeypatch.setattr(platform, "PLATFORM", (sys.executable, "-c", code))
     row = Row(
         name="late",
         what="",
@@ -219,7 +219,7 @@ def test_a_fault_of_the_soak_is_set_as_it_begins_and_cleared_as_it_ends(
 
 def test_a_fault_that_the_platform_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; print('no such fault', file=sys.stderr); sys.exit(1)"
-    monkeypatch.setattr(disturbing, "PLATFORM", (sys.executable, "-c", code))
+    monkeypatch.setattr(platform, "PLATFORM", (sys.executable, "-c", code))
     row = Row(
         name="late",
         what="",

@@ -1,0 +1,28 @@
+"""The reference platform's command, run beside a proof's runs. Its code is never imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+PLATFORM = (sys.executable, "-m", "infra.acp")
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_platform_command(variables: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs `acp ...` to its end; what it says is in the result.
+
+    Args:
+        variables: the environment by which it finds its platform.
+        words: action and options.
+    """
+    return subprocess.run(
+        [*PLATFORM, *words],
+        env=dict(variables),
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
