@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +17,8 @@ from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.progress import PROGRESS_FILE, Progress
 from soak_pipeline.model.tenants import TENANT_SHARES
+from soak_pipeline.report.table import print_verdict
+from soak_pipeline.report.verdict_document import VerdictDocument
 
 PLAIN_INTERVAL_S = 15.0
 
@@ -52,6 +56,21 @@ def display(console: Console, title: str) -> Iterator[Show]:
                 print(progress.line(), flush=True)
 
         yield show_plain
+
+
+def show_verdict(document: VerdictDocument, path: Path) -> int:
+    """Prints how a run ended, as the last lines of a command.
+
+    Args:
+        document: its verdict.
+        path: of that verdict's file, as the operator should read it.
+
+    Returns:
+        The verdict's exit code.
+    """
+    print_verdict(document, sys.stdout)
+    print(f"verdict: {document.verdict} {path}", flush=True)
+    return document.verdict.exit_code
 
 
 def _panel(title: str, elapsed_s: float, progress: Progress | None) -> Group:

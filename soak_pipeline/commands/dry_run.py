@@ -15,6 +15,7 @@ from soak_pipeline.commands.embedded_stack import PLATFORM, stack_environment
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.errors import EXIT_PASS
 from soak_pipeline.model.plan import (
+    FANOUT_PARTS,
     FANOUT_SESSION,
     SOAK_SESSION,
     LoadSession,
@@ -31,9 +32,6 @@ from soak_pipeline.target.addresses import addresses_of
 from soak_pipeline.target.config import allowed_hosts, refuse_unless_confirmed, refuse_unless_load_allowed, resolve
 from soak_pipeline.target.provisioning import agent_names, tenant_title
 from soak_pipeline.target.stop import PROBE_CALLS, PROBE_S
-
-FANOUT_PARTS = 3
-"""Each agent calls before, while some are revoked, and after they are granted again."""
 
 
 def dry_run(request: SoakRequest, reports: Path, environment: Mapping[str, str]) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from soak_pipeline.commands.display import display, progress_of
+from soak_pipeline.commands.display import display, progress_of, show_verdict
 from soak_pipeline.commands.embedded_stack import command_to_remove_own_stack, embedded_stack
 from soak_pipeline.evidence.files import open_log
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
@@ -28,7 +28,6 @@ from soak_pipeline.model.plan import Plan, run_id_of
 from soak_pipeline.model.progress import OPERATOR_MARK
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.verdict import Verdict
-from soak_pipeline.report.table import print_verdict
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 from soak_pipeline.stages.emergency import stop_run, was_torn_down
 from soak_pipeline.stages.guardian import start_guardian
@@ -152,9 +151,7 @@ def _finish(folder: RunFolder, reports: Path, *, cancelled: bool) -> int:
             print(f"verdict: {Verdict.INCONCLUSIVE} cancelled by the operator; evidence so far in {folder.path}")
             return Verdict.INCONCLUSIVE.exit_code
         raise HarnessFailed(f"the run ended without a verdict ({error})\n{_tail(folder.path)}") from error
-    print_verdict(document, sys.stdout)
-    print(f"verdict: {document.verdict} {reports / 'soak' / folder.run_id / VERDICT_FILE}", flush=True)
-    return document.verdict.exit_code
+    return show_verdict(document, reports / "soak" / folder.run_id / VERDICT_FILE)
 
 
 def _tail(path: Path) -> str:

@@ -6,18 +6,16 @@ again at any time without the run noticing.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from soak_pipeline.commands.display import display, progress_of
+from soak_pipeline.commands.display import display, progress_of, show_verdict
 from soak_pipeline.evidence.run_folder import OUTPUTS_FOLDER, RunFolder, read_json, run_folders
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
 from soak_pipeline.model.verdict import Verdict
-from soak_pipeline.report.table import print_verdict
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 from soak_pipeline.stages.target_lock import is_held_by
 
@@ -65,9 +63,7 @@ def watch_run(
     if document is None:
         print(f"verdict: {Verdict.INCONCLUSIVE} the run ended without one; evidence so far in {folder.path}")
         return Verdict.INCONCLUSIVE.exit_code
-    print_verdict(document, sys.stdout)
-    print(f"verdict: {document.verdict} {folder.path / VERDICT_FILE}", flush=True)
-    return document.verdict.exit_code
+    return show_verdict(document, folder.path / VERDICT_FILE)
 
 
 def _newest(reports: Path) -> RunFolder:

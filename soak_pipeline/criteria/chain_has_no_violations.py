@@ -20,11 +20,10 @@ from soak_pipeline.criteria.results import conclude, stage_missing, unmeasured
 from soak_pipeline.criteria.sources import CHAIN_FILE, unavailable
 from soak_pipeline.criteria.wording import count, listed
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, PlatformChain
+from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, PlatformChain, audit_events_in
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 
 NAME = "chain_has_no_violations"
-AUDIT_STREAM = "acp:audit_stream"
 EVENTS_WAITING = "events_waiting"
 QUESTION = "Is every tenant's audit chain whole, by the platform's answer and by our own verification of the rows?"
 
@@ -61,7 +60,7 @@ def chain_findings(evidence: RunEvidence) -> list[Finding]:
 def _events_waiting(evidence: RunEvidence) -> int:
     """Events that the audit worker had not written when the wait for the drain was over."""
     left = {} if evidence.platform_evidence is None else evidence.platform_evidence.drain.left
-    return sum(number for queue, number in left.items() if queue.startswith(AUDIT_STREAM))
+    return audit_events_in(left)
 
 
 def _finding(

@@ -25,9 +25,10 @@ from soak_pipeline.criteria.validity.surroundings import (
 from soak_pipeline.criteria.windows import load_sessions
 from soak_pipeline.criteria.wording import count
 from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.verdict import CriterionResult
 
-NAME = "load_was_valid"
+NAME = LOAD_WAS_VALID
 QUESTION = "Was the load sent as planned, on time and in full, so that the other answers mean something?"
 
 

@@ -31,7 +31,7 @@ from soak_pipeline.load.ports import check_ports
 from soak_pipeline.load.session_report import conclude, set_aside
 from soak_pipeline.load.spec import LoadSpec, write_spec
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
-from soak_pipeline.model.plan import FANOUT_SESSION, LoadSession, Plan, TenantLoad, Window
+from soak_pipeline.model.plan import FANOUT_PARTS, FANOUT_SESSION, LoadSession, Plan, TenantLoad, Window
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.stage_outputs import FanoutEvidence, ProvisionedRun, SessionReport, StageStatus
 from soak_pipeline.model.traffic import Kind, Phase
@@ -44,7 +44,6 @@ TERM_GRACE_S = 2.0
 CONCLUDE_LIMIT_S = 30.0
 """For the supervisor to turn the last records into Parquet after the load has ended (seconds)."""
 
-FANOUT_PARTS = 3
 FANOUT_LIMIT_S = 120.0
 
 logger = logging.getLogger(__name__)

@@ -27,6 +27,9 @@ PLAN_FORMAT = 2
 
 SOAK_SESSION = "soak"
 FANOUT_SESSION = "fanout"
+FANOUT_PARTS = 3
+"""Each fan-out agent calls before, while some are revoked, and after they are granted again."""
+
 TOOLS = ("read_file", "write_file", "list_dir", "sys_stats")
 """Tools that every soak agent may call; all calls are benign."""
 

@@ -6,6 +6,7 @@ INCONCLUSIVE.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -366,6 +367,15 @@ class ServerLatency(msgspec.Struct, frozen=True, kw_only=True):
     slo_s: float = 0.25
     source: HistogramSource = HistogramSource.METRICS_PAGES
     reason: str = ""
+
+
+AUDIT_STREAM = "acp:audit_stream"
+"""Stream of the calls whose audit rows are still to be written; names of its own queues begin with it."""
+
+
+def audit_events_in(queues: Mapping[str, int]) -> int:
+    """Events that wait for the audit worker, of what a `Drain` has found or left."""
+    return sum(number for queue, number in queues.items() if queue.startswith(AUDIT_STREAM))
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
@@ -22,7 +23,7 @@ LEAKS = "nothing_leaks"
 DECISIONS = "decisions_are_correct"
 FANOUT = "fanout_is_correct"
 TEARDOWN = "teardown_is_silent"
-LOAD = "load_was_valid"
+LOAD = LOAD_WAS_VALID
 
 ASKS_ABOUT_LEAKS = {"leak_min_duration_s": 20.0, "leak_horizon_h": 0.25}
 """A soak of minutes cannot look a day ahead: the headrooms are held against a quarter of an hour of it."""

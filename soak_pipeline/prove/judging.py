@@ -10,11 +10,11 @@ from enum import StrEnum
 
 import msgspec
 
+from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.prove.rows import Row, Turn
 
 NOT_ASKED = "not asked"
-VALIDITY = "load_was_valid"
 
 
 class Outcome(StrEnum):
@@ -143,7 +143,7 @@ def was_spoiled(result: RowResult) -> bool:
     Such a run speaks neither for nor against the gate: the machine was busy with something else. It is run once more.
     """
     return any(
-        cell.criterion == VALIDITY and cell.expected is Verdict.PASS and cell.observed == Verdict.INCONCLUSIVE
+        cell.criterion == LOAD_WAS_VALID and cell.expected is Verdict.PASS and cell.observed == Verdict.INCONCLUSIVE
         for cell in result.cells
     )
 

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.plan import Plan, plan_hash
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
 
 VERDICT_FILE = "verdict.json"
 FORMAT_VERSION = 1
 
-_VALIDITY = "load_was_valid"
 _TROUBLE = (Verdict.FAIL, Verdict.INCONCLUSIVE)
 
 
@@ -111,7 +111,7 @@ def deciding_criteria(criteria: Iterable[CriterionResult]) -> list[CriterionResu
     as planned, the others are inconclusive because of it.
     """
     trouble = [result for result in criteria if result.asked and result.verdict in _TROUBLE]
-    return sorted(trouble, key=lambda result: (_TROUBLE.index(result.verdict), result.name != _VALIDITY))
+    return sorted(trouble, key=lambda result: (_TROUBLE.index(result.verdict), result.name != LOAD_WAS_VALID))
 
 
 def reason_of(judgement: Judgement) -> str:

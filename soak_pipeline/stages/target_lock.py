@@ -40,7 +40,7 @@ def hold_target(target: str, run_id: str, environment: Mapping[str, str]) -> Non
     Raises:
         AlreadyRunning: another process holds it; the message names its run.
     """
-    path = state_dir(environment) / "locks" / f"{target}.lock"
+    path = _lock_path(target, environment)
     if path in _held:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def is_held_by(target: str, run_id: str, environment: Mapping[str, str]) -> bool
     Reads what the holder wrote and never touches the lock: a look must not keep a run from starting.
     """
     try:
-        text = (state_dir(environment) / "locks" / f"{target}.lock").read_text()
+        text = _lock_path(target, environment).read_text()
     except OSError:
         return False
     holder = _HOLDER.fullmatch(text)
@@ -77,7 +77,7 @@ def is_held_by(target: str, run_id: str, environment: Mapping[str, str]) -> bool
 def holder_of_target(target: str, environment: Mapping[str, str]) -> str | None:
     """Who holds the lock of a target on this machine, in words; None when it is free."""
     try:
-        with (state_dir(environment) / "locks" / f"{target}.lock").open() as file:
+        with _lock_path(target, environment).open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -89,6 +89,10 @@ def holder_of_target(target: str, environment: Mapping[str, str]) -> str | None:
 
 def release_target(target: str, environment: Mapping[str, str]) -> None:
     """Gives the lock back; without it held, nothing happens."""
-    file = _held.pop(state_dir(environment) / "locks" / f"{target}.lock", None)
+    file = _held.pop(_lock_path(target, environment), None)
     if file is not None:
         file.close()
+
+
+def _lock_path(target: str, environment: Mapping[str, str]) -> Path:
+    return state_dir(environment) / "locks" / f"{target}.lock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from soak_pipeline.model.plan import Plan
-from soak_pipeline.model.stage_outputs import ProvisionedRun, TeardownReceipt
+from soak_pipeline.model.stage_outputs import AUDIT_STREAM, ProvisionedRun, TeardownReceipt
 from soak_pipeline.stages.clock import now_us, unix_s_to_us
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.target.audit import executed_after
@@ -13,7 +13,6 @@ from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.queues import read_backlog
 from soak_pipeline.target.stop import Silence, block_tenants
 
-AUDIT_STREAM = "acp:audit_stream"
 AUDIT_DRAIN_S = 20.0
 
 

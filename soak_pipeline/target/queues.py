@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 
+from soak_pipeline.model.stage_outputs import AUDIT_STREAM
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, reading
 
@@ -21,16 +22,16 @@ MOST_COUNTED = 500
 """Unread entries of a stream that are counted one by one; of more, the length of the stream is the best guess."""
 
 STREAM_GROUPS: Mapping[str, str] = {
-    "acp:audit_stream": "acp:audit:consumers",
+    AUDIT_STREAM: "acp:audit:consumers",
     "acp:flight_events": "acp:flight_recorder",
     "acp:graph_events": "acp:identity_graph",
 }
 """The group that works off each stream."""
 
 DEAD_LETTERS = (
-    "acp:audit_stream:dlq",
-    "acp:audit_stream:producer_dlq",
-    "acp:audit_stream:permanently_failed",
+    f"{AUDIT_STREAM}:dlq",
+    f"{AUDIT_STREAM}:producer_dlq",
+    f"{AUDIT_STREAM}:permanently_failed",
     "acp:flight_events:dlq",
     "acp:graph_events:dlq",
     "acp:billing_dlq",

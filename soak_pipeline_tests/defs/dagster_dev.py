@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import httpx
 
 from soak_pipeline.defs.launch import PROJECT_ROOT
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline_tests.infra.servers import free_port
 
 T = TypeVar("T")
 
@@ -77,18 +77,20 @@ class Dagster:
         return RunFolder(self.reports, run_id).control_dir / name
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def wait_for(what: Callable[[], T]) -> T:
     deadline = time.monotonic() + PATIENCE_S
     while not (found := what()):
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.25)
     return found
+
+
+def serves(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
+    """Whether Dagster's web server answers; an error with its log when its process has ended."""
+    assert process.poll() is None, log.read_text()
+    with contextlib.suppress(httpx.HTTPError):
+        return bool(httpx.get(f"{url}/server_info", timeout=5).is_success)
+    return False
 
 
 @contextmanager
@@ -118,14 +120,8 @@ def dagster_dev(folder: Path) -> Iterator[Dagster]:
         )
     dagster = Dagster(f"http://127.0.0.1:{port}", folder / "reports")
 
-    def serves() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()
-        with contextlib.suppress(httpx.HTTPError):
-            return bool(httpx.get(f"{dagster.url}/server_info", timeout=5).is_success)
-        return False
-
     try:
-        wait_for(serves)
+        wait_for(lambda: serves(process, dagster.url, folder / "log"))
         yield dagster
     finally:
         process.send_signal(signal.SIGINT)

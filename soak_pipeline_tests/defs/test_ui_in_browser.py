@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import dagster as dg
-import httpx
 import pytest
 
 from soak_pipeline.criteria.registry import CRITERIA
@@ -22,7 +19,9 @@ from soak_pipeline.evidence.seal import seal_new
 from soak_pipeline_tests.browser.chromium import MISSING, Browser, chromium
 from soak_pipeline_tests.defs.conftest import RUN_ID
 from soak_pipeline_tests.defs.daemon import wait_for
+from soak_pipeline_tests.defs.dagster_dev import serves
 from soak_pipeline_tests.evidence_factory import make_run
+from soak_pipeline_tests.infra.servers import free_port
 
 pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(600)]
 
@@ -46,22 +45,14 @@ def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             ensure_soak_run(instance, RUN_ID)
             job = defs().resolve_job_def("rejudge")
             job.execute_in_process(instance=instance, partition_key=RUN_ID, raise_on_error=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
 
-    def serves() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()
-        with contextlib.suppress(httpx.HTTPError):
-            return bool(httpx.get(f"{url}/server_info", timeout=5).is_success)
-        return False
-
     try:
-        wait_for(serves)
+        wait_for(lambda: serves(process, url, folder / "log"))
         yield url
     finally:
         process.send_signal(signal.SIGINT)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.verdict import CriterionResult, Verdict
-from soak_pipeline.prove.judging import NOT_ASKED, VALIDITY, Outcome, judge_row, was_spoiled
+from soak_pipeline.prove.judging import NOT_ASKED, Outcome, judge_row, was_spoiled
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
 
 NAMES = ("chain_has_no_violations", "usage_matches_audit", "nothing_leaks")
@@ -155,8 +156,8 @@ def test_what_is_planted_is_written_as_the_platform_takes_it() -> None:
 def test_a_run_is_spoiled_when_it_calls_itself_invalid_without_being_made_so(
     verdict: Verdict, expected: Verdict, spoiled: bool
 ) -> None:
-    turns = (Turn(criterion=VALIDITY, verdict=expected, cause="c"),) if expected is not Verdict.PASS else ()
-    validity = CriterionResult(name=VALIDITY, verdict=verdict, why="", cause="c")
+    turns = (Turn(criterion=LOAD_WAS_VALID, verdict=expected, cause="c"),) if expected is not Verdict.PASS else ()
+    validity = CriterionResult(name=LOAD_WAS_VALID, verdict=verdict, why="", cause="c")
     missed = CriterionResult(name=CHAIN, verdict=Verdict.FAIL, why="")
 
     assert was_spoiled(judge_row(Row(name="row", what="", turns=turns), [missed, validity])) is spoiled

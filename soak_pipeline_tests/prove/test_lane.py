@@ -16,12 +16,13 @@ import pytest
 
 from infra.acp import settings
 from soak_pipeline.evidence.run_folder import write_json
+from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.prove import lane, platform
 from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.disturbing import Planting, starve
-from soak_pipeline.prove.judging import VALIDITY, Outcome, RowResult, judge_row
+from soak_pipeline.prove.judging import Outcome, RowResult, judge_row
 from soak_pipeline.prove.lane import Lane, pages_of, prove_row, run_command, run_row
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
 
@@ -117,7 +118,7 @@ def test_a_spoiled_run_is_run_once_more_and_that_one_counts(
     row, answers = Row(name="clean", what=""), [Verdict.INCONCLUSIVE, second, Verdict.PASS]
 
     def played(*_: object, **__: object) -> RowResult:
-        validity = CriterionResult(name=VALIDITY, verdict=answers.pop(0), why="busy")
+        validity = CriterionResult(name=LOAD_WAS_VALID, verdict=answers.pop(0), why="busy")
         return judge_row(row, [validity], duration_s=90.0)
 
     monkeypatch.setattr(lane, "run_row", played)

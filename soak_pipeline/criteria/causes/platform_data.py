@@ -11,6 +11,7 @@ from soak_pipeline.criteria.causes.figures import Diagnosis, total
 from soak_pipeline.criteria.wording import count, listed, seconds
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.series import PROCESS_START_SERIES
+from soak_pipeline.model.stage_outputs import audit_events_in
 from soak_pipeline.model.verdict import Finding
 
 OUTBOX = "outbox_pending"
@@ -80,7 +81,7 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     platform = evidence.platform_evidence
     drain = None if platform is None else platform.drain
     took = "an unknown time" if drain is None else seconds(drain.seconds)
-    pending, failed = total(findings, "outbox_pending"), total(findings, "outbox_failed")
+    pending, failed = total(findings, OUTBOX), total(findings, "outbox_failed")
     gaps, phantom = total(findings, "audit_without_usage"), total(findings, "usage_without_audit")
     queues = (None if platform is None else platform.dead_letters) or {}
     dead = {queue: number for queue, number in queues.items() if number}
@@ -201,7 +202,7 @@ def roots(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
 
 def _audit_backlog(evidence: RunEvidence) -> int:
     """Events that waited for the audit worker: after the drain, or when it began where everything drained."""
-    return sum(number for queue, number in _backlog(evidence).items() if queue.startswith("acp:audit_stream"))
+    return audit_events_in(_backlog(evidence))
 
 
 def _usage_backlog(evidence: RunEvidence) -> int:
