@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-import soak_pipeline
 from soak_pipeline.evidence.files import open_log
+from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.load.fanout_result import FanoutResult, evidence_of
@@ -174,12 +173,10 @@ def _check(spec: LoadSpec, environment: Mapping[str, str]) -> None:
 
 
 def _start(spec: LoadSpec, spec_path: Path, environment: Mapping[str, str]) -> Popen[bytes]:
-    root = str(Path(soak_pipeline.__file__).parent.parent)
-    python_path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     with open_log(spec.control.log) as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "soak_pipeline.load.supervise", str(spec_path)],
-            env={**_without_needless_secrets(spec, {**os.environ, **environment}), "PYTHONPATH": python_path},
+            module_command("soak_pipeline.load.supervise", str(spec_path)),
+            env=module_environment(_without_needless_secrets(spec, {**os.environ, **environment})),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import soak_pipeline
+from soak_pipeline.evidence.own_process import module_command, module_environment
 
 MODULE = "soak_pipeline.stages.guardian"
 """As it stands on a guardian's command line."""
@@ -75,17 +75,9 @@ def start_guardian(run_dir: Path | None, environment: Mapping[str, str], afterwa
         afterwards: command that the guardian runs last when it has to act, such as one that stops a platform which
             nobody else is left to stop. Not for secrets: it stands on a command line.
     """
-    root = str(Path(soak_pipeline.__file__).parent.parent)
-    python_path = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            MODULE,
-            *([str(run_dir)] if run_dir else []),
-            *(["--", *afterwards] if afterwards else []),
-        ],
-        env={**environment, "PYTHONPATH": python_path},
+        module_command(MODULE, *([str(run_dir)] if run_dir else []), *(["--", *afterwards] if afterwards else [])),
+        env=module_environment(environment),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

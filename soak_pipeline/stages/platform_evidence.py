@@ -26,7 +26,7 @@ from soak_pipeline.model.stage_outputs import (
 from soak_pipeline.stages.clock import utc_now
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.server_latency import server_latencies
-from soak_pipeline.target.audit import read_tenant
+from soak_pipeline.target.audit_readers import read_tenants
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.drain import ROOTS_TIMEOUT_S, wait_for_drain, wait_for_roots
 from soak_pipeline.target.gateway import Gateway
@@ -107,22 +107,21 @@ def _read_audit(
     context: StageContext, resolved: ResolvedTarget, gateway: Gateway, requests: RequestTable
 ) -> tuple[tuple[ChainEvidence, ...], tuple[ReconcileEvidence, ...], tuple[RootEvidence, ...]]:
     plan = context.plan
-    public_key = published_key(gateway)
-    chains: list[ChainEvidence] = []
-    reconciliation: list[ReconcileEvidence] = []
-    roots: list[RootEvidence] = []
-    for tenant in plan.tenants:
-        audit = read_tenant(
-            resolved,
-            tenant,
-            acknowledged_keys(requests, plan.seed, tenant.name),
-            public_key_pem=public_key,
-            directory=context.folder.control_dir,
-        )
-        chains.append(with_platform_answer(audit.chain, gateway, tenant))
-        reconciliation.append(audit.reconciliation)
-        roots.extend(audit.roots)
-    return tuple(chains), tuple(reconciliation), tuple(roots)
+    audits = read_tenants(
+        resolved.dsns,
+        {tenant.name: acknowledged_keys(requests, plan.seed, tenant.name) for tenant in plan.tenants},
+        plan.tenants,
+        public_key_pem=published_key(gateway),
+        directory=context.folder.control_dir,
+    )
+    chains = (
+        with_platform_answer(audit.chain, gateway, tenant) for audit, tenant in zip(audits, plan.tenants, strict=True)
+    )
+    return (
+        tuple(chains),
+        tuple(audit.reconciliation for audit in audits),
+        tuple(root for audit in audits for root in audit.roots),
+    )
 
 
 def _graph(resolved: ResolvedTarget, plan: Plan, provisioned: ProvisionedRun, requests: RequestTable) -> GraphEvidence:

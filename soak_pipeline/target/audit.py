@@ -6,7 +6,7 @@ rows feeds the chain verifier, the day trees and the key spool; memory does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,9 @@ from soak_pipeline.target.databases import STREAM_TIMEOUT_S, Unreadable, copied_
 from soak_pipeline.target.key_spool import KEY_BYTES, KeySpool, key_of, keys_of, text_of
 from soak_pipeline.target.merkle import DayTrees
 from soak_pipeline.target.roots import PublishedRoot, judge_signature, published_roots, root_evidence
+
+DATABASES = ("audit", "usage")
+"""Those that `read_tenant` reads."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _SAMPLES = 10
@@ -79,7 +82,7 @@ class _KeySets:
 
 
 def read_tenant(
-    resolved: ResolvedTarget,
+    dsns: Mapping[str, str],
     tenant: TenantPlan,
     acknowledged: Iterable[bytes],
     *,
@@ -89,7 +92,7 @@ def read_tenant(
     """Reads and compares everything that a tenant's audit rows are evidence of.
 
     Args:
-        resolved: the target.
+        dsns: by database, as in `ResolvedTarget`; it reads `DATABASES`.
         tenant: which.
         acknowledged: request ids of answered calls that must have left a row, as the 16 bytes of their UUIDs; one or
             several after another in each item.
@@ -103,14 +106,14 @@ def read_tenant(
         for keys in acknowledged:
             spool.add(_ACKNOWLEDGED, keys)
         try:
-            with reading(resolved, "audit", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
+            with reading(dsns, "audit", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
                 outbox = connection.execute(_OUTBOX, [tenant.tenant_id]).fetchone()
                 roots = published_roots(connection, tenant.tenant_id)
                 trees = DayTrees(tenant.tenant_id, {root.root_date: root.leaf_count for root in roots})
                 verifier, forks = _walk(connection, tenant.tenant_id, trees, spool)
         except Unreadable as reason:
-            return _nothing_read(tenant.name, str(reason))
-        usage_reason = _spool_usage(resolved, tenant.tenant_id, spool)
+            return nothing_read(tenant.name, str(reason))
+        usage_reason = _spool_usage(dsns, tenant.tenant_id, spool)
         sets = _compared(spool)
     usage_is_known = not usage_reason
     return TenantAudit(
@@ -146,7 +149,7 @@ def executed_after(
         The count; None when the audit database cannot be read.
     """
     try:
-        with reading(resolved, "audit") as connection:
+        with reading(resolved.dsns, "audit") as connection:
             row = connection.execute(
                 _EXECUTED_AFTER, [list(tenant_ids), moment, _EXECUTED_DECISIONS, list(not_counted)]
             ).fetchone()
@@ -188,10 +191,10 @@ def _keys(batch: RowBatch) -> bytes:
     return b"".join(key_of(row.request_id or f"row {row.row_id}") for row in map(batch.row, range(len(batch))))
 
 
-def _spool_usage(resolved: ResolvedTarget, tenant_id: str, spool: KeySpool) -> str:
+def _spool_usage(dsns: Mapping[str, str], tenant_id: str, spool: KeySpool) -> str:
     """Why the usage records are not all in the spool; nothing when they are."""
     try:
-        with reading(resolved, "usage", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
+        with reading(dsns, "usage", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
             for lines in copied_lines(connection, sql.SQL(_USAGE_IDS).format(tenant_id), _KEYS_PER_BATCH):
                 audit_ids = b"".join(lines).splitlines()
                 spool.add(_USAGE, keys_of(audit_ids) or b"".join(key_of(value_of(text) or "") for text in audit_ids))
@@ -247,7 +250,8 @@ def _roots(
     )
 
 
-def _nothing_read(tenant: str, reason: str) -> TenantAudit:
+def nothing_read(tenant: str, reason: str) -> TenantAudit:
+    """Of a tenant (by name) whose audit rows could not be read."""
     return TenantAudit(
         chain=ChainEvidence(tenant=tenant, platform=None, independent=None, reason=reason),
         reconciliation=ReconcileEvidence(tenant=tenant, reason=reason),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,8 +18,6 @@ import psycopg.errors
 from psycopg import sql
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn
-
-from soak_pipeline.target.config import ResolvedTarget
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 120.0
@@ -45,12 +43,12 @@ class Unreadable(Exception):
 
 @contextmanager
 def reading(
-    resolved: ResolvedTarget, database: str, *, statement_timeout_s: float = STATEMENT_TIMEOUT_S
+    dsns: Mapping[str, str], database: str, *, statement_timeout_s: float = STATEMENT_TIMEOUT_S
 ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A connection in one read-only transaction with one snapshot, closed at the end.
 
     Args:
-        resolved: the target.
+        dsns: by database, as in `ResolvedTarget`.
         database: `identity`, `audit`, `usage`, `flight_recorder` or `identity_graph`.
         statement_timeout_s: after which the server gives up a statement.
 
@@ -58,7 +56,7 @@ def reading(
         Unreadable: no DSN, no connection, or any failure of a statement in the block.
     """
     title = _TITLES[database]
-    dsn = resolved.dsns.get(database)
+    dsn = dsns.get(database)
     if dsn is None:
         raise Unreadable(f"the target gives no access to the {title} (databases.{database})")
     try:

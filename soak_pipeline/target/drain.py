@@ -84,7 +84,7 @@ def wait_for_roots(resolved: ResolvedTarget, plan: Plan, *, timeout_s: float = R
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            with reading(resolved, "audit", statement_timeout_s=30) as connection:
+            with reading(resolved.dsns, "audit", statement_timeout_s=30) as connection:
                 row = connection.execute(_UNSEALED, [tenant_ids]).fetchone()
         except Unreadable:
             return None

@@ -50,7 +50,7 @@ def read_graph(
     """
     tenant_id = tenant.tenant_id
     try:
-        with reading(resolved, "identity_graph") as connection:
+        with reading(resolved.dsns, "identity_graph") as connection:
 
             def count(query: str, *parameters: object) -> int:
                 row = connection.execute(query, parameters).fetchone()

@@ -144,7 +144,7 @@ def _gateway_skew_s(gateway: Gateway) -> float | None:
 
 def _database_skew_s(resolved: ResolvedTarget) -> float | None:
     try:
-        with reading(resolved, "audit", statement_timeout_s=5) as connection:
+        with reading(resolved.dsns, "audit", statement_timeout_s=5) as connection:
             asked_at = time.time()
             row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
             answered_at = time.time()
@@ -156,7 +156,7 @@ def _database_skew_s(resolved: ResolvedTarget) -> float | None:
 def _database(resolved: ResolvedTarget, name: str) -> Capability:
     table = _EXPECTED_TABLES[name]
     try:
-        with reading(resolved, name, statement_timeout_s=10) as connection:
+        with reading(resolved.dsns, name, statement_timeout_s=10) as connection:
             row = connection.execute(
                 "SELECT to_regclass(%s) IS NOT NULL AND has_table_privilege(to_regclass(%s), 'SELECT')", [table, table]
             ).fetchone()

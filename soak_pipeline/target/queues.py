@@ -113,7 +113,7 @@ def read_backlog(resolved: ResolvedTarget, tenant_ids: Sequence[str] = ()) -> Ba
     except Unreadable as reason:
         reasons.append(str(reason))
     try:
-        with reading(resolved, "audit", statement_timeout_s=30) as connection:
+        with reading(resolved.dsns, "audit", statement_timeout_s=30) as connection:
             row = connection.execute(_OUTBOX, [not tenant_ids, list(tenant_ids)]).fetchone()
             left["outbox_pending"] = int(row[0]) if row else 0
     except Unreadable as reason:

@@ -222,7 +222,7 @@ def _first_benign_agent(gateway: Gateway, plan: Plan, tenant: TenantPlan) -> str
 def _row_time(resolved: ResolvedTarget, gateway: Gateway) -> datetime | None:
     """The present, by the clock that rows bear: the database's, unless the gateway's differs from it for certain."""
     try:
-        with reading(resolved, "audit") as connection:
+        with reading(resolved.dsns, "audit") as connection:
             row = connection.execute("SELECT clock_timestamp()").fetchone()
     except Unreadable:
         return None

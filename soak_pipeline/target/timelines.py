@@ -21,7 +21,7 @@ def read_timelines(resolved: ResolvedTarget, tenant: TenantPlan) -> TimelineEvid
         Counts; None with the reason where they cannot be read.
     """
     try:
-        with reading(resolved, "flight_recorder") as connection:
+        with reading(resolved.dsns, "flight_recorder") as connection:
             by_status = dict(connection.execute(_BY_STATUS, [tenant.tenant_id]).fetchall())
     except Unreadable as reason:
         return TimelineEvidence(tenant=tenant.name, reason=str(reason))

@@ -1,15 +1,17 @@
 """`python -m soak_pipeline_tests.benchmarks.bench_chain_verification`: audit rows verified per second, against a COPY.
 
-On an embedded PostgreSQL with valid rows of its own, four readings of the same rows take turns:
+On an embedded PostgreSQL with valid rows of five tenants, of the soak's shares, readings of the same rows take turns:
 
-- a plain `COPY ... TO STDOUT` of the columns that the verification reads, in chain order, drained and thrown away;
+- two plain `COPY ... TO STDOUT`, drained and thrown away: of the columns of the audit rows that the verification reads,
+  in chain order; and of these and the keys of the usage records;
 - the chain: hashes, gaps, forks, order, duplicates, and a row for every acknowledged request;
 - the same, and usage against audit in both directions;
 - everything: the same, and the Merkle roots of the days computed anew.
 
-It prints rows per second of each, the median of the ratios to the COPY of the same turn, CPU of this process per row,
-and the peak of the memory that reading one tenant takes, for a tenant with all rows and for one with a tenth of them.
-A benchmark: it prints, and asserts nothing but that the rows are found valid.
+It prints audit rows per second of each, the median of the ratios to the COPY of the same rows in the same turn, CPU of
+this process and its readers per row, and the peak of the memory that a reader of one tenant takes, for the greatest
+tenant and for one with a tenth of its rows. A benchmark: it prints, and asserts nothing but that the rows are found
+valid.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import random
 import resource
 import statistics
@@ -31,19 +34,21 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import psycopg
 from psycopg import sql
 
-from soak_pipeline.target.audit import read_tenant
+from soak_pipeline.model.plan import TenantPlan
+from soak_pipeline.model.tenants import TENANT_SHARES, split_by_share
+from soak_pipeline.target.audit import TenantAudit, read_tenant
+from soak_pipeline.target.audit_readers import read_tenants
 from soak_pipeline.target.databases import connect
 from soak_pipeline_tests.infra.servers import Servers, running_servers
-from soak_pipeline_tests.target import examples, rows
+from soak_pipeline_tests.target import rows
 from soak_pipeline_tests.target.rows import Call
 
 TURNS = 5
 TENTH = 10
-MOST_TENANTS = 20
+LEAST_ROWS = 1_000
 _STEP = timedelta(milliseconds=5)
 _AGENTS = [str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))) for number in range(20)]
 _CHUNK_BYTES = 65_536
@@ -51,7 +56,11 @@ _COLUMNS = (
     'prev_hash, event_hash, request_id, "timestamp", id, agent_id, reason, metadata_json, action, tool, decision,'
     " hash_version, chain_shard"
 )
-_PLAIN_COPY = f"COPY (SELECT {_COLUMNS} FROM audit_logs WHERE tenant_id = {{}} ORDER BY chain_sequence) TO STDOUT"
+_PLAIN_COPIES = {
+    "audit": f"COPY (SELECT {_COLUMNS} FROM audit_logs WHERE tenant_id = {{}} ORDER BY chain_sequence) TO STDOUT",
+    "usage": "COPY (SELECT audit_id FROM usage_records WHERE tenant_id = {}) TO STDOUT",
+}
+_COPY_AUDIT, _COPY_BOTH = "COPY of audit", "COPY of audit and usage"
 _FILL = f"COPY audit_logs (org_id, tenant_id, {_COLUMNS}) FROM STDIN"
 _FILL_USAGE = 'COPY usage_records (id, tenant_id, tool, audit_id, units, cost, "timestamp") FROM STDIN'
 _DROP_INDEXES = """
@@ -81,6 +90,11 @@ class Filled:
     tenant_id: str
     count: int
     acknowledged: Path
+
+    def planned(self) -> TenantPlan:
+        """The tenant as a plan has it."""
+        share = TENANT_SHARES.get(self.name, 0.0)
+        return TenantPlan(name=self.name, tenant_id=self.tenant_id, share=share, soak_users=0, rpm_limit=0)
 
     def calls(self) -> Iterator[Call]:
         """Six calls in ten allowed, two denied, two reads, as the reference platform writes them."""
@@ -137,19 +151,33 @@ def fill(dsns: dict[str, str], tenants: list[Filled]) -> None:
         usage.execute("VACUUM ANALYZE usage_records")
 
 
-def drain(dsns: dict[str, str], tenant: Filled) -> None:
-    """Reads a tenant's rows and throws them away."""
-    with connect(dsns["audit"]) as connection:
-        connection.execute("SET TIME ZONE 'UTC'")
-        with connection.cursor().copy(sql.SQL(_PLAIN_COPY).format(tenant.tenant_id)) as copy:
-            for _ in copy:
-                pass
+def drain(dsns: dict[str, str], tenants: list[Filled]) -> None:
+    """Reads the rows of all tenants from the databases that are given, and throws them away."""
+    for database, dsn in dsns.items():
+        with connect(dsn) as connection:
+            connection.execute("SET TIME ZONE 'UTC'")
+            for tenant in tenants:
+                statement = sql.SQL(_PLAIN_COPIES[database]).format(tenant.tenant_id)
+                with connection.cursor().copy(statement) as copy:
+                    for _ in copy:
+                        pass
 
 
-def read(dsns: dict[str, str], tenant: Filled) -> None:
-    """Verifies a tenant's rows, all of which must be valid."""
-    planned = msgspec.structs.replace(examples.plan().tenants[0], name=tenant.name, tenant_id=tenant.tenant_id)
-    audit = read_tenant(examples.resolved(dsns=dsns), planned, tenant.acknowledged_keys())
+def read(dsns: dict[str, str], tenants: list[Filled]) -> None:
+    """Verifies the rows of all tenants, which must be valid."""
+    audits = read_tenants(
+        dsns,
+        {tenant.name: tenant.acknowledged_keys() for tenant in tenants},
+        [tenant.planned() for tenant in tenants],
+        public_key_pem=None,
+        directory=tenants[0].acknowledged.parent,
+    )
+    for tenant, audit in zip(tenants, audits, strict=True):
+        check(tenant, audit, dsns)
+
+
+def check(tenant: Filled, audit: TenantAudit, dsns: dict[str, str]) -> None:
+    """All rows of a tenant were read and found valid."""
     chain, books = audit.chain.independent, audit.reconciliation
     assert chain is not None, audit.chain.reason
     assert (chain.rows, chain.acknowledged, chain.samples) == (tenant.count, tenant.count, ())
@@ -168,31 +196,37 @@ def with_roots(dsns: dict[str, str], are_published: bool) -> None:
 def measure(dsns: dict[str, str], tenants: list[Filled]) -> None:
     """Lets the readings take turns, and prints their figures."""
     only_audit = {"audit": dsns["audit"]}
-    readings: dict[str, tuple[Callable[[Filled], None], bool]] = {
-        "plain COPY": (partial(drain, dsns), False),
-        "chain": (partial(read, only_audit), False),
-        "chain and usage": (partial(read, dsns), False),
-        "everything": (partial(read, dsns), True),
+    # Name: what is done, whether roots are published, and the COPY of the same rows.
+    readings: dict[str, tuple[Callable[[], None], bool, str]] = {
+        _COPY_AUDIT: (partial(drain, only_audit, tenants), False, _COPY_AUDIT),
+        _COPY_BOTH: (partial(drain, dsns, tenants), False, _COPY_BOTH),
+        "chain": (partial(read, only_audit, tenants), False, _COPY_AUDIT),
+        "chain and usage": (partial(read, dsns, tenants), False, _COPY_BOTH),
+        "everything": (partial(read, dsns, tenants), True, _COPY_BOTH),
     }
     count = sum(tenant.count for tenant in tenants)
     wall_s: dict[str, list[float]] = {name: [] for name in readings}
     cpu_s: dict[str, list[float]] = {name: [] for name in readings}
     for _ in range(TURNS):
-        for name, (reading, need_roots) in readings.items():
+        for name, (reading, need_roots, _) in readings.items():
             with_roots(dsns, need_roots)
-            began_s, cpu_began_s = time.perf_counter(), time.process_time()
-            for tenant in tenants:
-                reading(tenant)
+            began_s, cpu_began_s = time.perf_counter(), cpu_used_s()
+            reading()
             wall_s[name].append(time.perf_counter() - began_s)
-            cpu_s[name].append(time.process_time() - cpu_began_s)
-    print(f"{count:,} rows of {len(tenants)} tenants, median of {TURNS} turns")
-    print(f"{'':18}{'rows/s':>10}{'of the COPY':>14}{'lowest':>9}{'highest':>9}{'client CPU':>14}")
-    for name in readings:
-        ratios = [copy / own for copy, own in zip(wall_s["plain COPY"], wall_s[name], strict=True)]
+            cpu_s[name].append(cpu_used_s() - cpu_began_s)
+    print(f"{count:,} audit rows of {len(tenants)} tenants, median of {TURNS} turns")
+    print(f"{'':24}{'rows/s':>10}{'of the COPY':>14}{'lowest':>9}{'highest':>9}{'client CPU':>14}")
+    for name, (_, _, same_rows) in readings.items():
+        ratios = [copy / own for copy, own in zip(wall_s[same_rows], wall_s[name], strict=True)]
         print(
-            f"{name:18}{count / statistics.median(wall_s[name]):10,.0f}{statistics.median(ratios):13.0%}"
+            f"{name:24}{count / statistics.median(wall_s[name]):10,.0f}{statistics.median(ratios):13.0%}"
             f"{min(ratios):10.0%}{max(ratios):9.0%}{statistics.median(cpu_s[name]) / count * 1e6:10.2f} us/row"
         )
+
+
+def cpu_used_s() -> float:
+    """CPU time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def peak_rss_bytes(dsns: dict[str, str], tenant: Filled) -> int:
@@ -206,33 +240,33 @@ def peak_rss_bytes(dsns: dict[str, str], tenant: Filled) -> int:
 def answer_peak() -> None:
     """The other end of `peak_rss_bytes`."""
     question = json.load(sys.stdin)
-    tenant = question["tenant"]
-    read(question["dsns"], Filled(**{**tenant, "acknowledged": Path(tenant["acknowledged"])}))
+    dsns = question["dsns"]
+    tenant = Filled(**{**question["tenant"], "acknowledged": Path(question["tenant"]["acknowledged"])})
+    check(tenant, read_tenant(dsns, tenant.planned(), tenant.acknowledged_keys()), dsns)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
-def tenants_of(count: int, tenants: int, directory: Path) -> list[Filled]:
-    """So many tenants of one size that have the rows together, and one of a tenth of their size."""
-    sizes = [count // tenants] * tenants + [count // tenants // TENTH]
+def tenants_of(count: int, directory: Path) -> list[Filled]:
+    """The soak's tenants, which have the rows together by their shares, and one with a tenth of the greatest's."""
+    sizes = split_by_share(count, TENANT_SHARES)
+    sizes["tenth"] = max(sizes.values()) // TENTH
     return [
-        Filled(
-            f"T{number}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"tenant {number}")), size, directory / f"{number}.keys"
-        )
-        for number, size in enumerate(sizes)
+        Filled(name, str(uuid.uuid5(uuid.NAMESPACE_OID, f"tenant {name}")), size, directory / f"{name}.keys")
+        for name, size in sizes.items()
     ]
 
 
-def run(servers: Servers, count: int, tenant_count: int) -> None:
+def run(servers: Servers, count: int) -> None:
     """Fills, measures and prints."""
     dsns = {"audit": servers.dsn("acp_audit"), "usage": servers.dsn("acp_usage")}
     with tempfile.TemporaryDirectory(prefix="soak-bench-") as directory:
-        tenants = tenants_of(count, tenant_count, Path(directory))
+        *tenants, tenth = tenants_of(count, Path(directory))
         began_s = time.perf_counter()
-        fill(dsns, tenants)
-        print(f"filled {sum(tenant.count for tenant in tenants):,} rows in {time.perf_counter() - began_s:.0f} s")
-        measure(dsns, tenants[:-1])
+        fill(dsns, [*tenants, tenth])
+        print(f"filled {count + tenth.count:,} rows in {time.perf_counter() - began_s:.0f} s")
+        measure(dsns, tenants)
         with_roots(dsns, True)
-        for tenant in (tenants[-1], tenants[0]):
+        for tenant in (tenth, max(tenants, key=lambda tenant: tenant.count)):
             peak = peak_rss_bytes(dsns, tenant)
             print(f"peak memory of everything, one tenant of {tenant.count:9,} rows: {peak / 2**20:.0f} MiB")
 
@@ -241,16 +275,15 @@ def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description="Rows verified per second, against a plain COPY of the same rows.")
     parser.add_argument("--rows", type=int, default=500_000, help="of all tenants together (default: 500,000)")
-    parser.add_argument("--tenants", type=int, default=1, help=f"at most {MOST_TENANTS} (default: 1)")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
         answer_peak()
         return
-    if not 1 <= arguments.tenants <= MOST_TENANTS or arguments.rows < TENTH * arguments.tenants:
-        parser.error(f"1 to {MOST_TENANTS} tenants with at least {TENTH} rows each")
+    if arguments.rows < LEAST_ROWS:
+        parser.error(f"--rows: at least {LEAST_ROWS}")
     with running_servers() as servers:
-        run(servers, arguments.rows, arguments.tenants)
+        run(servers, arguments.rows)
 
 
 if __name__ == "__main__":

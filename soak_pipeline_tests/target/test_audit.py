@@ -46,7 +46,7 @@ def _fill(dsns: Dsns, audit: list[ChainRow], usage: Iterable[str | None] | None 
 
 def _read(dsns: Dsns, acknowledged: Iterable[str] = (), **options: Any) -> TenantAudit:
     keys = (UUID(request_id).bytes for request_id in acknowledged)
-    return read_tenant(examples.resolved(dsns=dsns), TENANT, keys, **options)
+    return read_tenant(dsns, TENANT, keys, **options)
 
 
 def _chain(dsns: Dsns, acknowledged: Iterable[str] = ()) -> IndependentChain:

@@ -1,0 +1,180 @@
+"""`python -m soak_pipeline.target.audit_readers FD`: reads the audit rows of several tenants at once, in processes.
+
+PostgreSQL sends rows faster than one interpreter can hash them, so each tenant is read by a process of its own, as many
+at a time as there are processors. Owns these processes and what goes through their connections: first the order, with
+the credentials that it takes, then the acknowledged keys; back comes what the rows show. What rows mean is in `audit`.
+
+A reader whose connection ends has lost its parent, and ends as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+
+import msgspec
+
+from soak_pipeline.evidence.own_process import module_command, module_environment
+from soak_pipeline.model.plan import TenantPlan
+from soak_pipeline.target.audit import DATABASES, TenantAudit, nothing_read, read_tenant
+
+MODULE = "soak_pipeline.target.audit_readers"
+_CHUNK_BYTES = 65_536
+_END_OF_KEYS = b""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What one reader is to do.
+
+    Attributes:
+        tenant: whose rows.
+        dsns: of the databases that it needs, with their passwords.
+        public_key_pem: with which roots are signed; None leaves signatures unchecked.
+        directory: for temporary files.
+    """
+
+    tenant: TenantPlan
+    dsns: dict[str, str]
+    public_key_pem: str | None
+    directory: str
+
+
+def read_tenants(
+    dsns: Mapping[str, str],
+    acknowledged: Mapping[str, Iterable[bytes]],
+    tenants: Sequence[TenantPlan],
+    *,
+    public_key_pem: str | None,
+    directory: Path,
+    at_once: int | None = None,
+) -> list[TenantAudit]:
+    """Reads every tenant as `read_tenant` does, several at a time; no process is left when this returns or raises.
+
+    Args:
+        dsns: by database, as in `ResolvedTarget`.
+        acknowledged: by name of the tenant, what `read_tenant` takes.
+        tenants: whose rows; those with the greatest share of the traffic are begun first.
+        public_key_pem, directory: as `read_tenant` takes them.
+        at_once: readers at a time; as many as there are processors when None.
+
+    Returns:
+        In the order of `tenants`; a reader that did not live to answer leaves nothing read, and the reason.
+    """
+    needed = {name: dsns[name] for name in DATABASES if name in dsns}
+    readers = _Readers()
+    with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
+        try:
+            answers = {
+                tenant.name: pool.submit(
+                    readers.read,
+                    Order(tenant=tenant, dsns=needed, public_key_pem=public_key_pem, directory=str(directory)),
+                    acknowledged[tenant.name],
+                )
+                for tenant in sorted(tenants, key=lambda tenant: -tenant.share)
+            }
+            for answer in as_completed(answers.values()):
+                answer.result()
+        except BaseException:
+            # Interrupts too: the pool waits for its threads, and these wait for their processes.
+            pool.shutdown(wait=False, cancel_futures=True)
+            readers.end()
+            raise
+    return [answers[tenant.name].result() for tenant in tenants]
+
+
+class _Readers:
+    """The reader processes of one call, so that all of them can be ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._processes: list[Popen[bytes]] = []
+
+    def read(self, order: Order, acknowledged: Iterable[bytes]) -> TenantAudit:
+        """One tenant, by a process of its own."""
+        process, connection = self._start()
+        with process:
+            try:
+                connection.send_bytes(msgspec.msgpack.encode(order))
+                for chunk in _chunks(acknowledged):
+                    connection.send_bytes(chunk)
+                connection.send_bytes(_END_OF_KEYS)
+                return msgspec.msgpack.decode(connection.recv_bytes(), type=TenantAudit)
+            except (EOFError, OSError):
+                code = process.wait()
+            finally:
+                connection.close()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        return nothing_read(order.tenant.name, f"the process that reads the audit rows {how} before its answer")
+
+    def end(self) -> None:
+        """Kills all readers, and those that are still to come."""
+        with self._lock:
+            self._is_over = True
+            for process in self._processes:
+                process.kill()
+
+    def _start(self) -> tuple[Popen[bytes], Connection]:
+        here, there = Pipe()
+        with self._lock, there:
+            process = Popen(
+                module_command(MODULE, str(there.fileno())),
+                env=module_environment(os.environ),
+                stdin=DEVNULL,
+                pass_fds=[there.fileno()],
+            )
+            self._processes.append(process)
+            if self._is_over:
+                process.kill()
+        return process, here
+
+
+def _chunks(acknowledged: Iterable[bytes]) -> Iterator[bytes]:
+    """Keys in pieces that are worth sending."""
+    chunk = bytearray()
+    for keys in acknowledged:
+        chunk += keys
+        if len(chunk) >= _CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
+
+
+def _end_with_parent(connection: Connection) -> None:
+    """Waits until nobody holds the other end any more."""
+    try:
+        connection.recv_bytes()
+    finally:
+        os._exit(1)
+
+
+def main() -> None:
+    """Reads one tenant, as the parent at the other end of the connection orders."""
+    connection = Connection(int(sys.argv[1]))
+    order = msgspec.msgpack.decode(connection.recv_bytes(), type=Order)
+    audit = read_tenant(
+        order.dsns,
+        order.tenant,
+        _received(connection),
+        public_key_pem=order.public_key_pem,
+        directory=Path(order.directory),
+    )
+    connection.send_bytes(msgspec.msgpack.encode(audit))
+
+
+def _received(connection: Connection) -> Iterator[bytes]:
+    """The acknowledged keys; once they are all there, only the end of the parent can come."""
+    yield from iter(connection.recv_bytes, _END_OF_KEYS)
+    threading.Thread(target=_end_with_parent, args=[connection], daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

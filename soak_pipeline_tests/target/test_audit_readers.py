@@ -1,0 +1,121 @@
+"""The processes that read audit rows: their answers, and that none of them is left, whatever happens."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+
+from soak_pipeline.target import audit_readers
+from soak_pipeline.target.audit import read_tenant
+from soak_pipeline.target.audit_readers import MODULE, read_tenants
+from soak_pipeline.target.databases import CONNECT_TIMEOUT_S
+from soak_pipeline_tests.target import examples, rows
+from soak_pipeline_tests.target.rows import calls, chain
+
+TENANTS = examples.plan().tenants
+SMALLEST_FIRST = TENANTS[::-1]
+NOTHING: dict[str, list[bytes]] = {tenant.name: [] for tenant in TENANTS}
+PATIENCE_S = 20.0
+
+_PARENT = """
+import sys
+from pathlib import Path
+from soak_pipeline.target.audit_readers import read_tenants
+from soak_pipeline_tests.target.test_audit_readers import NOTHING, TENANTS
+read_tenants({"audit": sys.argv[1]}, NOTHING, TENANTS[:1], public_key_pem=None, directory=Path(sys.argv[2]))
+"""
+
+
+def readers_of(parent: psutil.Process) -> list[psutil.Process]:
+    return [child for child in parent.children() if MODULE in child.cmdline()]
+
+
+@pytest.fixture
+def silent_dsn() -> Iterator[str]:
+    """Of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"postgresql://soak:word@127.0.0.1:{server.getsockname()[1]}/audit"
+
+
+def test_readers_answer_what_one_process_reads_in_the_order_of_the_tenants(
+    dsns: dict[str, str], tmp_path: Path
+) -> None:
+    acknowledged: dict[str, list[bytes]] = {}
+    for index, tenant in enumerate(TENANTS):
+        audit = chain(tenant.tenant_id, calls(3 + index, start=rows.START + index * rows.timedelta(hours=1)))
+        rows.insert_audit(dsns["audit"], tenant.tenant_id, audit)
+        acknowledged[tenant.name] = [UUID(row.request_id).bytes for row in audit]
+    acknowledged["B"].append(b"\x05" * 16)
+    found = read_tenants(dsns, acknowledged, SMALLEST_FIRST, public_key_pem=None, directory=tmp_path, at_once=2)
+    assert found == [read_tenant(dsns, tenant, acknowledged[tenant.name]) for tenant in SMALLEST_FIRST]
+    chains = {audit.chain.tenant: audit.chain.independent for audit in found}
+    assert {name: chain.rows for name, chain in chains.items() if chain} == {"A": 3, "B": 4, "C": 5, "D": 6, "E": 7}
+    assert {name: chain.acknowledged_missing for name, chain in chains.items() if chain} == {
+        "A": 0, "B": 1, "C": 0, "D": 0, "E": 0,
+    }  # fmt: skip
+    assert all(audit.reconciliation.audit_without_usage for audit in found)
+
+
+def test_more_keys_than_a_connection_holds_arrive(dsns: dict[str, str], tmp_path: Path) -> None:
+    keys = [index.to_bytes(16) for index in range(40_000)]
+    (found,) = read_tenants(dsns, {"A": keys}, TENANTS[:1], public_key_pem=None, directory=tmp_path)
+    assert found.chain.independent is not None
+    assert (found.chain.independent.acknowledged, found.chain.independent.acknowledged_missing) == (40_000, 40_000)
+
+
+def test_a_database_that_does_not_answer_is_the_reason(tmp_path: Path) -> None:
+    dsns = {"audit": "postgresql://soak:word@127.0.0.1:1/audit"}
+    for found in read_tenants(dsns, NOTHING, TENANTS, public_key_pem=None, directory=tmp_path):
+        assert found.chain.independent is None
+        assert "audit database" in found.chain.reason
+        assert "word" not in found.chain.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [("import os; os.kill(os.getpid(), 9)", "was killed by signal 9"), ("raise SystemExit(3)", "ended with 3")],
+)
+def test_a_reader_that_does_not_answer_leaves_nothing_read(
+    code: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_readers, "module_command", lambda *_: [sys.executable, "-c", code])
+    keys = {tenant.name: [bytes(16)] * 20_000 for tenant in TENANTS}
+    found = read_tenants({}, keys, TENANTS[:2], public_key_pem=None, directory=tmp_path)
+    assert [audit.chain.tenant for audit in found] == ["A", "B"]
+    assert {audit.chain.reason for audit in found} == {f"the process that reads the audit rows {how} before its answer"}
+
+
+def test_a_failure_here_ends_the_readers_that_wait(silent_dsn: str, tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        raise ValueError("no keys")
+        yield b""
+
+    with pytest.raises(ValueError, match="no keys"):
+        read_tenants(
+            {"audit": silent_dsn}, {**NOTHING, "B": broken()}, TENANTS, public_key_pem=None, directory=tmp_path
+        )
+    assert readers_of(psutil.Process()) == []
+
+
+def test_a_reader_ends_with_its_parent(silent_dsn: str, tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, silent_dsn, str(tmp_path)])
+    try:
+        limit_s = time.monotonic() + PATIENCE_S
+        while not (readers := readers_of(psutil.Process(parent.pid))) and time.monotonic() < limit_s:
+            time.sleep(0.05)
+        assert len(readers) == 1
+        assert not any("word" in argument for argument in readers[0].cmdline())
+    finally:
+        parent.kill()
+        parent.wait()
+    # Sooner than it would give up the connection by itself.
+    _, alive = psutil.wait_procs(readers, timeout=CONNECT_TIMEOUT_S / 2)
+    assert alive == []
