@@ -1,7 +1,7 @@
 """`python -m soak_pipeline.target.audit_readers FD`: reads the audit rows of several tenants at once, in processes.
 
-PostgreSQL sends rows faster than one interpreter can hash them, so each tenant is read by a process of its own, as many
-at a time as there are processors. Owns these processes and what goes through their connections: first the order, with
+PostgreSQL sends rows faster than one interpreter can hash them, so as many processes as there are processors read a
+tenant after another each. Owns these processes and what goes through their connections: first the order, with
 the credentials that it takes, then the acknowledged keys; back comes what the rows show. What rows mean is in `audit`.
 
 A reader whose connection ends has lost its parent, and ends as well.
@@ -10,6 +10,7 @@ A reader whose connection ends has lost its parent, and ends as well.
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from subprocess import DEVNULL, Popen
+from typing import Self
 
 import msgspec
 
@@ -68,8 +70,7 @@ def read_tenants(
         In the order of `tenants`; a reader that did not live to answer leaves nothing read, and the reason.
     """
     needed = {name: dsns[name] for name in DATABASES if name in dsns}
-    readers = _Readers()
-    with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
+    with _Readers() as readers, ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
         try:
             answers = {
                 tenant.name: pool.submit(
@@ -82,58 +83,98 @@ def read_tenants(
             for answer in as_completed(answers.values()):
                 answer.result()
         except BaseException:
-            # Interrupts too: the pool waits for its threads, and these wait for their processes.
+            # Interrupts too: the pool waits for its threads, and these wait for their readers.
             pool.shutdown(wait=False, cancel_futures=True)
             readers.end()
             raise
     return [answers[tenant.name].result() for tenant in tenants]
 
 
-class _Readers:
-    """The reader processes of one call, so that all of them can be ended."""
+class _Reader:
+    """One process, which reads one tenant after another."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._is_over = False
-        self._processes: list[Popen[bytes]] = []
-
-    def read(self, order: Order, acknowledged: Iterable[bytes]) -> TenantAudit:
-        """One tenant, by a process of its own."""
-        process, connection = self._start()
-        with process:
-            try:
-                connection.send_bytes(msgspec.msgpack.encode(order))
-                for chunk in _chunks(acknowledged):
-                    connection.send_bytes(chunk)
-                connection.send_bytes(_END_OF_KEYS)
-                return msgspec.msgpack.decode(connection.recv_bytes(), type=TenantAudit)
-            except (EOFError, OSError):
-                code = process.wait()
-            finally:
-                connection.close()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-        return nothing_read(order.tenant.name, f"the process that reads the audit rows {how} before its answer")
-
-    def end(self) -> None:
-        """Kills all readers, and those that are still to come."""
-        with self._lock:
-            self._is_over = True
-            for process in self._processes:
-                process.kill()
-
-    def _start(self) -> tuple[Popen[bytes], Connection]:
-        here, there = Pipe()
-        with self._lock, there:
-            process = Popen(
+        self._connection, there = Pipe()
+        with there:
+            self._process = Popen(
                 module_command(MODULE, str(there.fileno())),
                 env=module_environment(os.environ),
                 stdin=DEVNULL,
                 pass_fds=[there.fileno()],
             )
-            self._processes.append(process)
+
+    def read(self, order: Order, acknowledged: Iterable[bytes]) -> TenantAudit:
+        """One tenant.
+
+        Raises:
+            EOFError, OSError: the process is no more.
+        """
+        self._connection.send_bytes(msgspec.msgpack.encode(order))
+        for chunk in _chunks(acknowledged):
+            self._connection.send_bytes(chunk)
+        self._connection.send_bytes(_END_OF_KEYS)
+        return msgspec.msgpack.decode(self._connection.recv_bytes(), type=TenantAudit)
+
+    def wait(self) -> int:
+        """Exit code of a process that has closed its end of the connection."""
+        return self._process.wait()
+
+    def end(self) -> None:
+        """Kills the process; whoever waits for its answer learns that there is none."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Ends the process and the connection, which nobody uses any more."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+
+class _Readers:
+    """The readers of one call: a free one reads the next tenant, a new one where none is free."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._all: list[_Reader] = []
+        self._free: list[_Reader] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._all:
+            reader.close()
+
+    def read(self, order: Order, acknowledged: Iterable[bytes]) -> TenantAudit:
+        """One tenant, or nothing read and the reason."""
+        reader = self._next()
+        try:
+            audit = reader.read(order, acknowledged)
+        except (EOFError, OSError):
+            code = reader.wait()
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+            return nothing_read(order.tenant.name, f"the process that reads the audit rows {how} before its answer")
+        with self._lock:
+            self._free.append(reader)
+        return audit
+
+    def end(self) -> None:
+        """Ends all readers, and those that are still to come."""
+        with self._lock:
+            self._is_over = True
+            for reader in self._all:
+                reader.end()
+
+    def _next(self) -> _Reader:
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            reader = _Reader()
+            self._all.append(reader)
             if self._is_over:
-                process.kill()
-        return process, here
+                reader.end()
+            return reader
 
 
 def _chunks(acknowledged: Iterable[bytes]) -> Iterator[bytes]:
@@ -149,31 +190,27 @@ def _chunks(acknowledged: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _end_with_parent(connection: Connection) -> None:
-    """Waits until nobody holds the other end any more."""
-    try:
-        connection.recv_bytes()
-    finally:
-        os._exit(1)
+    """Waits until nobody holds the other end any more, and ends the process, whatever it does."""
+    ends = select.poll()
+    ends.register(connection.fileno(), 0)
+    ends.poll()
+    os._exit(1)
 
 
 def main() -> None:
-    """Reads one tenant, as the parent at the other end of the connection orders."""
+    """Reads tenants as the parent at the other end of the connection orders, until it is gone."""
     connection = Connection(int(sys.argv[1]))
-    order = msgspec.msgpack.decode(connection.recv_bytes(), type=Order)
-    audit = read_tenant(
-        order.dsns,
-        order.tenant,
-        _received(connection),
-        public_key_pem=order.public_key_pem,
-        directory=Path(order.directory),
-    )
-    connection.send_bytes(msgspec.msgpack.encode(audit))
-
-
-def _received(connection: Connection) -> Iterator[bytes]:
-    """The acknowledged keys; once they are all there, only the end of the parent can come."""
-    yield from iter(connection.recv_bytes, _END_OF_KEYS)
     threading.Thread(target=_end_with_parent, args=[connection], daemon=True).start()
+    while True:
+        order = msgspec.msgpack.decode(connection.recv_bytes(), type=Order)
+        audit = read_tenant(
+            order.dsns,
+            order.tenant,
+            iter(connection.recv_bytes, _END_OF_KEYS),
+            public_key_pem=order.public_key_pem,
+            directory=Path(order.directory),
+        )
+        connection.send_bytes(msgspec.msgpack.encode(audit))
 
 
 if __name__ == "__main__":

@@ -26,14 +26,16 @@ MOST_REMEMBERED = 10_000
 _ROWS = """
     COPY (
         SELECT prev_hash, event_hash, request_id,
-               to_char("timestamp" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US+00:00'),
-               id, agent_id, reason, coalesce(metadata_json, '{{}}'),
+               "timestamp", id, agent_id, reason, coalesce(metadata_json, '{{}}'),
                action, tool, decision, hash_version, chain_shard
         FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
     ) TO STDOUT
 """
 #: Into eight columns and the rest, which many rows have in common.
 _SPLIT = methodcaller("split", b"\t", 8)
+_TIMESTAMP_COLUMN = 3
+_TIMESTAMP_CHARACTERS = len("2026-11-23T07:30:00.000000+00:00")
+_TIMESTAMP = re.compile(rb"(.{19})\.?(\d{0,6})\+00:00")
 _NULL = b"\\N"
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 #: Bytes that are themselves in a JSON text and in COPY's format: printable ASCII without the quote and the backslash.
@@ -168,12 +170,29 @@ def read_batches(connection: psycopg.Connection[tuple[Any, ...]], tenant_id: str
     """
     # Where an index has the order, a sort would only spill gigabytes to the server's disk before the first row.
     connection.execute("SET LOCAL enable_sort = off")
+    connection.execute("SET LOCAL DateStyle = 'ISO'")
     yield from map(batch_of, copied_lines(connection, sql.SQL(_ROWS).format(tenant_id), ROWS_PER_BATCH))
 
 
 def batch_of(lines: Iterable[bytes]) -> RowBatch:
     """Rows from their lines in COPY's text format; at least one line."""
-    return RowBatch(*zip(*map(_SPLIT, lines), strict=True))
+    columns: list[Sequence[bytes]] = list(zip(*map(_SPLIT, lines), strict=True))
+    columns[_TIMESTAMP_COLUMN] = _iso_8601(columns[_TIMESTAMP_COLUMN])
+    return RowBatch(*columns)
+
+
+def _iso_8601(timestamps: Sequence[bytes]) -> Sequence[bytes]:
+    """PostgreSQL's spelling of times in UTC in that of `ChainRow`; the server would take twice as long for it."""
+    text = b"\n".join((*timestamps, b"")).replace(b" ", b"T").replace(b"+00\n", b"+00:00\n")
+    spelt = text.split(b"\n")[:-1]
+    if set(map(len, spelt)) == {_TIMESTAMP_CHARACTERS}:
+        return spelt
+    return [_TIMESTAMP.sub(_with_six_digits, timestamp) for timestamp in spelt]
+
+
+def _with_six_digits(time: re.Match[bytes]) -> bytes:
+    """PostgreSQL leaves out the zeros at the end of a second's fraction."""
+    return time[1] + b"." + time[2].ljust(6, b"0") + b"+00:00"
 
 
 @lru_cache(maxsize=MOST_REMEMBERED)

@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from cryptography.exceptions import InvalidSignature
@@ -21,8 +21,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from soak_pipeline.model.errors import TargetFailed
 from soak_pipeline.model.stage_outputs import RootEvidence
-from soak_pipeline.target.gateway import Gateway
 from soak_pipeline.target.merkle import DayTrees
+
+if TYPE_CHECKING:
+    # The processes that read audit rows start sooner without an HTTP client.
+    from soak_pipeline.target.gateway import Gateway
 
 _ROOTS = """
     SELECT root_date::text, root_hash, leaf_count, signed_root_payload
