@@ -29,7 +29,7 @@ def print_figures(path: Path) -> int:
     evidence = read_evidence(folder)
     figures = run_figures(evidence)
     print(f"run {folder.run_id}, profile {evidence.plan.profile.name}, {evidence.plan.profile.users:,} users")
-    for line in (*_machine_lines(figures), *_latency_lines(evidence), *_memory_lines(figures), *_time_lines(evidence)):
+    for line in (*_machine_lines(figures), *_latency_lines(evidence), *_process_lines(figures), *_time_lines(evidence)):
         print(line)
     return EXIT_PASS
 
@@ -55,11 +55,12 @@ def _latency_lines(evidence: RunEvidence) -> list[str]:
     return lines
 
 
-def _memory_lines(figures: RunFigures) -> list[str]:
-    lines = ["resident memory in the soak, MiB      start      end      most"]
-    for process in figures.memory:
+def _process_lines(figures: RunFigures) -> list[str]:
+    lines = ["processes in the soak        CPU, share of a core   resident memory, MiB: start      end     most"]
+    for process in figures.processes:
         sizes = (process.start_bytes, process.end_bytes, process.max_bytes)
-        lines.append(f"  {process.owner:<32}" + " ".join(f"{size / MIB:>9.1f}" for size in sizes))
+        memory = "".join(f"{size / MIB:>9.1f}" for size in sizes)
+        lines.append(f"  {process.owner:<27}{_number(process.cpu_share, '.1%'):>20}{'':>23}{memory}")
     return lines
 
 

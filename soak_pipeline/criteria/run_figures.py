@@ -19,10 +19,17 @@ from soak_pipeline.model.traffic import Phase
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessMemory:
-    """Resident memory of one process over the soak (bytes)."""
+class ProcessUse:
+    """What one process of the platform or the generator used over the judged part of the soak.
+
+    Attributes:
+        owner: such as `gateway-0` or `load-0`.
+        cpu_share: of one core, mean; None where it is not told.
+        start_bytes, end_bytes, max_bytes: resident memory.
+    """
 
     owner: str
+    cpu_share: float | None
     start_bytes: float
     end_bytes: float
     max_bytes: float
@@ -37,7 +44,7 @@ class RunFigures:
         soak_requests_per_second: sent in the judged part of the soak; None without one.
         cpu_idle_share: of the whole machine, mean over the judged part of the soak.
         cpu_idle_share_min: its least sample.
-        memory: per process of platform and generator.
+        processes: those of the platform and the generator whose memory is told.
         disk_bytes: of the run folder.
         disk_bytes_per_request: of the request records only.
     """
@@ -46,7 +53,7 @@ class RunFigures:
     soak_requests_per_second: float | None
     cpu_idle_share: float | None
     cpu_idle_share_min: float | None
-    memory: tuple[ProcessMemory, ...]
+    processes: tuple[ProcessUse, ...]
     disk_bytes: int
     disk_bytes_per_request: float | None
 
@@ -63,7 +70,7 @@ def run_figures(evidence: RunEvidence) -> RunFigures:
         soak_requests_per_second=None if stretch is None else soak_requests / (stretch[1] - stretch[0]),
         cpu_idle_share=None if idle is None else float(np.mean(idle.values)),
         cpu_idle_share_min=None if idle is None else float(np.min(idle.values)),
-        memory=() if stretch is None else _memory(evidence, stretch),
+        processes=() if stretch is None else _processes(evidence, stretch),
         disk_bytes=_size(evidence.folder.path),
         disk_bytes_per_request=record_bytes / requests if requests else None,
     )
@@ -88,16 +95,28 @@ def _during(evidence: RunEvidence, key: SeriesKey, stretch: tuple[float, float])
     return Series(inside.times_s[known], inside.values[known]) if known.any() else None
 
 
-def _memory(evidence: RunEvidence, stretch: tuple[float, float]) -> tuple[ProcessMemory, ...]:
+def _processes(evidence: RunEvidence, stretch: tuple[float, float]) -> tuple[ProcessUse, ...]:
     found = []
     for key in sorted(evidence.telemetry):
         if key.series != "rss_bytes":
             continue
-        series = _during(evidence, key, stretch)
-        if series is not None:
-            values = series.values
-            found.append(ProcessMemory(key.owner, float(values[0]), float(values[-1]), float(np.max(values))))
+        memory = _during(evidence, key, stretch)
+        if memory is not None:
+            values = memory.values
+            cpu_share = _cpu_share(evidence, key, stretch)
+            found.append(ProcessUse(key.owner, cpu_share, float(values[0]), float(values[-1]), float(np.max(values))))
     return tuple(found)
+
+
+def _cpu_share(evidence: RunEvidence, process: SeriesKey, stretch: tuple[float, float]) -> float | None:
+    """From the seconds that a process has counted, restarts left out, or else from shares that were sampled."""
+    seconds = _during(evidence, process._replace(series="cpu_seconds_total"), stretch)
+    if seconds is not None and len(seconds.times_s) > 1:
+        steps_s, used_s = np.diff(seconds.times_s), np.diff(seconds.values)
+        same_process = used_s >= 0
+        return float(used_s[same_process].sum() / steps_s[same_process].sum()) if same_process.any() else None
+    shares = _during(evidence, process._replace(series="cpu_share"), stretch)
+    return None if shares is None else float(np.mean(shares.values))
 
 
 def _size(folder: Path) -> int:
