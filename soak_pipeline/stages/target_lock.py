@@ -16,6 +16,9 @@ import psutil
 
 from soak_pipeline.model.errors import AlreadyRunning
 
+CLOCK_SLACK_S = 2.0
+"""Between the kernel's record of a process's start, which follows no later setting of the clock, and a file's time."""
+
 _HOLDER = re.compile(r"run (?P<run_id>\S+), process (?P<pid>\d+)")
 _held: dict[Path, TextIO] = {}
 
@@ -62,36 +65,39 @@ def hold_target(target: str, run_id: str, environment: Mapping[str, str]) -> Non
 
 
 def is_held_by(target: str, run_id: str, environment: Mapping[str, str]) -> bool:
-    """Whether a living process holds a target for a run.
-
-    Reads what the holder wrote and never touches the lock: a look must not keep a run from starting.
-    """
-    try:
-        text = _lock_path(target, environment).read_text()
-    except OSError:
-        return False
-    holder = _HOLDER.fullmatch(text)
-    return holder is not None and holder["run_id"] == run_id and psutil.pid_exists(int(holder["pid"]))
+    """Whether a living process holds a target for a run."""
+    holder = _HOLDER.fullmatch(holder_of_target(target, environment) or "")
+    return holder is not None and holder["run_id"] == run_id
 
 
 def holder_of_target(target: str, environment: Mapping[str, str]) -> str | None:
-    """Who holds the lock of a target on this machine, in words; None when it is free."""
+    """Who holds the lock of a target on this machine, in words; None when it is free.
+
+    Reads what the holder wrote and never touches the lock: a look must not keep a run from starting.
+    """
+    path = _lock_path(target, environment)
     try:
-        with _lock_path(target, environment).open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read().strip() or "unknown"
-    except FileNotFoundError:
-        pass
-    return None
+        text, written_unix_s = path.read_text(), path.stat().st_mtime
+    except OSError:
+        return None
+    holder = _HOLDER.fullmatch(text)
+    return text if holder is not None and _lived(int(holder["pid"]), written_unix_s) else None
 
 
 def release_target(target: str, environment: Mapping[str, str]) -> None:
     """Gives the lock back; without it held, nothing happens."""
     file = _held.pop(_lock_path(target, environment), None)
     if file is not None:
+        file.truncate(0)  # This process may live on, and who looks would take it for the holder.
         file.close()
+
+
+def _lived(pid: int, unix_s: float) -> bool:
+    """Whether a process lives that was there at a moment; one that came later has only inherited the id."""
+    try:
+        return psutil.Process(pid).create_time() <= unix_s + CLOCK_SLACK_S
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _lock_path(target: str, environment: Mapping[str, str]) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,36 @@ def test_who_holds_it_can_be_asked_without_taking_it(tmp_path: Path, environment
     assert holder_of_target("local", environment) is None
     hold_target("local", "20261123T080000Z", environment)
     release_target("local", environment)
+
+
+def test_a_look_keeps_nobody_from_taking_it(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hold_target("local", "20261123T080000Z", environment)
+    release_target("local", environment)
+
+    def refused(*arguments: object) -> None:
+        raise AssertionError("the look touches the lock")
+
+    with monkeypatch.context() as context, _holder(tmp_path) as process:
+        context.setattr("fcntl.flock", refused)
+        assert holder_of_target("local", environment) == f"run 20261123T073000Z, process {process.pid}"
+        process.communicate()
+
+
+def test_a_process_that_gave_it_back_holds_it_no_more(environment: dict[str, str]) -> None:
+    hold_target("local", "20261123T080000Z", environment)
+    assert holder_of_target("local", environment) == f"run 20261123T080000Z, process {os.getpid()}"
+    release_target("local", environment)
+    assert holder_of_target("local", environment) is None
+
+
+def test_a_process_that_inherited_the_id_of_a_dead_holder_holds_nothing(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    lock = tmp_path / "locks" / "local.lock"
+    lock.parent.mkdir()
+    lock.write_text(f"run 20261123T073000Z, process {os.getpid()}")
+    assert holder_of_target("local", environment) is not None
+    os.utime(lock, (0.0, 0.0))
+    assert holder_of_target("local", environment) is None
