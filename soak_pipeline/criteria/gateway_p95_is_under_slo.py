@@ -8,14 +8,16 @@ tenant, since one window in forty exceeds a 97.5 % bound by luck.
 Validity guard: at least as many samples as a finite upper bound needs (72), in every window; and a generator that was
 fit to measure, else a FAIL becomes INCONCLUSIVE. The gateway's own histogram is compared with our service times: a
 disagreement beyond sampling error is reported, and where the server alone counts the limit as broken, the answer is
-INCONCLUSIVE, because one of the two is wrong. The reverse accuses nobody: a client's time includes more.
+INCONCLUSIVE, because one of the two is wrong. The reverse accuses nobody: a client's time includes more. A target that
+names a Prometheus wants the platform's own view of the soak heard: where that has not the whole soak, the answer is
+INCONCLUSIVE, whatever the run's own samples of the metrics pages say instead.
 
 Source: coordinated omission, hence the intended start; Locust's and Prometheus' bucketed percentiles are never used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from soak_pipeline.analysis.decision import Side
 from soak_pipeline.analysis.percentiles import (
@@ -37,10 +39,10 @@ from soak_pipeline.criteria.latency_tables import (
     server_cross_checks,
     soak_windows,
 )
-from soak_pipeline.criteria.results import conclude, stage_missing
-from soak_pipeline.criteria.sources import LATENCY_FILE, REQUESTS
+from soak_pipeline.criteria.results import conclude, stage_missing, unmeasured
+from soak_pipeline.criteria.sources import LATENCY_FILE, REQUESTS, unavailable, why_missing
 from soak_pipeline.criteria.windows import soak_stretch_s
-from soak_pipeline.criteria.wording import count, ms, share
+from soak_pipeline.criteria.wording import count, ms, seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import ServerCrossCheck
 from soak_pipeline.model.stage_outputs import HistogramSource
@@ -48,6 +50,9 @@ from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 
 NAME = "gateway_p95_is_under_slo"
+PROMETHEUS = "Prometheus"
+"""Subject of the finding about it."""
+
 QUESTION = "Is p95 of every tenant's executed calls within the limit, over the soak and in each five minutes of it?"
 
 
@@ -65,6 +70,8 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         for tenant, finding in zip(evidence.plan.tenants, findings, strict=True)
         if tenant.name in servers
     ]
+    if evidence.plan.target.prometheus_url is not None:
+        findings.append(_prometheus_finding(evidence, tuple(servers.values())))
     limit = evidence.thresholds.gateway_latency_ms_p95_max
     slowest = max((finding for finding in findings if finding.unit == "ms"), key=lambda found: found.observed or 0.0)
     return conclude(
@@ -194,6 +201,29 @@ def _server_finding(evidence: RunEvidence, client: Finding, server: ServerCrossC
         interval=(bound.lower, bound.upper),
         why=f"{client.subject}: {_both_counts(server)}{_difference(server, contradicts)}",
         figures=figures,
+    )
+
+
+def _prometheus_finding(evidence: RunEvidence, servers: Sequence[ServerCrossCheck]) -> Finding:
+    """Whether the Prometheus that the target file names has seen the whole soak."""
+    named = "the Prometheus that the target file names"
+    if not servers:
+        return unmeasured(PROMETHEUS, f"{named} was not asked: {why_missing(evidence, 'platform_evidence')}")
+    for server in servers:
+        if server.source is not HistogramSource.PROMETHEUS or server.server_requests is None:
+            reason = unavailable(evidence, "prometheus") or f"tenant {server.tenant}: {server.reason}"
+            return unmeasured(PROMETHEUS, f"{named} has not the gateway's histogram of the soak: {reason}")
+    limit = evidence.thresholds.telemetry_gap_s_max
+    unseen = max(servers, key=lambda server: server.unseen_s or 0.0)
+    unseen_s = unseen.unseen_s or 0.0
+    return Finding(
+        subject=PROMETHEUS,
+        verdict=Verdict.PASS if unseen_s <= limit else Verdict.INCONCLUSIVE,
+        observed=unseen_s,
+        limit=limit,
+        unit="s",
+        why=f"{named} has no sample of tenant {unseen.tenant} for {seconds(unseen_s)} at an edge of the soak, limit "
+        f"{seconds(limit)}",
     )
 
 

@@ -142,6 +142,7 @@ def server_cross_checks(evidence: RunEvidence) -> tuple[ServerCrossCheck, ...]:
                 client_share=client_within / client_total if client_total else None,
                 agreement=None if agreement is None else agreement.value,
                 source=server.source,
+                unseen_s=server.unseen_s,
                 reason=server.reason or ("one side counted no request" if agreement is None else ""),
             )
         )

@@ -79,6 +79,8 @@ class ServerCrossCheck(msgspec.Struct, frozen=True, kw_only=True):
             written, the client's of service times.
         agreement: `agree`, `disagree` or `open`; None when a side is missing.
         source: where the server's count was read.
+        unseen_s: longest stretch at an edge of the soak for which a Prometheus has no sample (seconds); None where
+            none was asked.
         reason: why a side is missing, or why it was not read where the target file says.
     """
 
@@ -90,6 +92,7 @@ class ServerCrossCheck(msgspec.Struct, frozen=True, kw_only=True):
     client_share: float | None
     agreement: str | None
     source: HistogramSource = HistogramSource.METRICS_PAGES
+    unseen_s: float | None = None
     reason: str = ""
 
 

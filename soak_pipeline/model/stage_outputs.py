@@ -358,6 +358,8 @@ class ServerLatency(msgspec.Struct, frozen=True, kw_only=True):
         within_slo: observations at or under `slo_s`; None where that is no bucket boundary.
         slo_s: bucket boundary that was read (seconds).
         source: where it was read.
+        unseen_s: longest stretch at an edge of the window for which a Prometheus has no sample (seconds); None where
+            none was asked.
         reason: why something is None, or why it was not read where the target file says.
     """
 
@@ -366,6 +368,7 @@ class ServerLatency(msgspec.Struct, frozen=True, kw_only=True):
     within_slo: int | None = None
     slo_s: float = 0.25
     source: HistogramSource = HistogramSource.METRICS_PAGES
+    unseen_s: float | None = None
     reason: str = ""
 
 

@@ -61,7 +61,8 @@ def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: 
     """The same from a Prometheus that scrapes the gateway.
 
     Series are added up per scraped process before they are read, which keeps a day's range small and counts a path
-    that is first called within the stretch from nothing.
+    that is first called within the stretch from nothing. A Prometheus answers with its last sample for five minutes, so
+    it is also asked when the samples were taken: one that was away at an edge of the stretch has not counted all of it.
 
     Args:
         plan: its tenants, its latency limit, and its telemetry interval, which is the step of the query.
@@ -69,7 +70,7 @@ def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: 
         start_s, end_s: of the stretch, seconds since the plan's epoch.
 
     Returns:
-        Per tenant; None with the reason where it has nothing of the tenant, or a counter went back.
+        Per tenant, with `unseen_s`; None with the reason where it has nothing of the tenant, or a counter went back.
 
     Raises:
         Unreadable: it does not answer, refuses a query, or knows none of the tenants.
@@ -80,11 +81,11 @@ def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: 
     )
     step_s = max(1.0, math.ceil(plan.profile.telemetry_interval_s))
     slo_s = slo_s_of(plan)
-    tenants = "|".join(tenant.tenant_id for tenant in plan.tenants)
+    of_tenants = f'tenant_id=~"{"|".join(tenant.tenant_id for tenant in plan.tenants)}"'
     boundaries = "|".join(sorted({f"{slo_s:g}", str(slo_s)}))  # `1` and `1.0` are the same boundary.
 
     def counters(suffix: str, more: str = "") -> dict[str, list[NDArray[np.float64]]]:
-        query = f'sum by (tenant_id, job, instance) ({LATENCY_METRIC}_{suffix}{{tenant_id=~"{tenants}"{more}}})'
+        query = f"sum by (tenant_id, job, instance) ({LATENCY_METRIC}_{suffix}{{{of_tenants}{more}}})"
         found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
         for labels, points in prometheus_range(url, query, start, end, step_s).items():
             found[dict(labels).get("tenant_id", "")].append(np.array([value for _, value in points]))
@@ -93,16 +94,35 @@ def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: 
     requests, within = counters("count"), counters("bucket", f',le=~"{boundaries}"')
     if not requests:
         raise Unreadable(f"Prometheus has no {LATENCY_METRIC} of the soak's tenants in its window")
+    query = f"max by (tenant_id) (timestamp({LATENCY_METRIC}_count{{{of_tenants}}}))"
+    sampled_unix_s = {
+        dict(labels).get("tenant_id", ""): [unix_s for _, unix_s in points]
+        for labels, points in prometheus_range(url, query, start, end, step_s).items()
+    }
     return tuple(
-        _latency(
-            plan,
-            tenant.name,
-            requests.get(tenant.tenant_id, []),
-            within.get(tenant.tenant_id, []),
-            HistogramSource.PROMETHEUS,
+        msgspec.structs.replace(
+            _latency(
+                plan,
+                tenant.name,
+                requests.get(tenant.tenant_id, []),
+                within.get(tenant.tenant_id, []),
+                HistogramSource.PROMETHEUS,
+            ),
+            unseen_s=_unseen_s(sampled_unix_s.get(tenant.tenant_id, []), start.timestamp(), end.timestamp(), step_s),
         )
         for tenant in plan.tenants
     )
+
+
+def _unseen_s(sampled_unix_s: Sequence[float], start_unix_s: float, end_unix_s: float, step_s: float) -> float:
+    """From an edge of a range to the sample that stands for it, at the edge that is worse off.
+
+    A sample from before the start is as bad as one from after it: what is counted does not begin there.
+    """
+    last_unix_s = start_unix_s + (end_unix_s - start_unix_s) // step_s * step_s
+    if not sampled_unix_s:
+        return last_unix_s - start_unix_s
+    return max(abs(sampled_unix_s[0] - start_unix_s), last_unix_s - sampled_unix_s[-1])
 
 
 def _latency(plan: Plan, tenant: str, requests: Counters, within: Counters, source: HistogramSource) -> ServerLatency:

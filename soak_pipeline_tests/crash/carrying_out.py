@@ -37,6 +37,7 @@ from soak_pipeline_tests.crash.running import (
 )
 from soak_pipeline_tests.crash.scenarios import End, Route, Scenario
 from soak_pipeline_tests.load.processes import load_processes
+from soak_pipeline_tests.target.prometheus_server import PROMETHEUS, WITHOUT
 
 SMALL_DISK_BYTES = 16 * 1024 * 1024
 END_LIMIT_S = 240.0
@@ -67,6 +68,8 @@ def unable(scenario: Scenario) -> str:
     """Why a scenario cannot be carried out here; empty when it can."""
     if scenario.small_disk and os.geteuid() != 0:
         return "only root can mount a file system to fill"
+    if scenario.prometheus and PROMETHEUS is None:
+        return WITHOUT
     return ""
 
 
@@ -110,7 +113,7 @@ def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, 
     for scenario in (*scenarios, None):
         begun = time.monotonic()
         try:
-            run = start(scenario.soak_s if scenario else SHORT.soak_s)
+            run = start(scenario.soak_s, prometheus=scenario.prometheus) if scenario else start(SHORT.soak_s)
             run.wait_until_it_soaks()
         except (CannotStart, TimeoutError, httpx.HTTPError) as error:
             say(f"{scenario.name if scenario else 'undisturbed'}: the run did not come to its soak: {error}")
@@ -138,12 +141,13 @@ class _Starter:
         self._surroundings = surroundings
         self._ui: Ui | None = None
 
-    def __call__(self, soak_s: float) -> Run:
+    def __call__(self, soak_s: float, *, prometheus: bool = False) -> Run:
         if self.route is Route.COMMAND:
+            assert not prometheus, "there is nothing to scrape before `soak run` has started the platform"
             return start_command_run(self._surroundings, soak_s)
         if self._ui is None or not self._ui.lives():
             self._ui = Ui(self._surroundings)
-        return self._ui.start_run(soak_s)
+        return self._ui.start_run(soak_s, self._surroundings.start_prometheus() if prometheus else None)
 
 
 def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -> Measurement:

@@ -25,12 +25,12 @@ from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.target.config import load_target
 from soak_pipeline_tests.crash.observing import PROJECT, processes_of
+from soak_pipeline_tests.defs.dagster_dev import ENDED, LOCATION
 from soak_pipeline_tests.load.processes import load_processes
+from soak_pipeline_tests.target.prometheus_server import start_prometheus
 
 PATIENCE_S = 150.0
-PORTS = {"gateway": 34000, "postgres": 34433, "redis": 34380, "metrics": 34100, "ui": 34300}
-LOCATION = {"repositoryLocationName": "soak_pipeline", "repositoryName": "__repository__"}
-ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+PORTS = {"gateway": 34000, "postgres": 34433, "redis": 34380, "metrics": 34100, "ui": 34300, "prometheus": 34390}
 SELECTED = ("provision", "soak", "teardown", "platform_evidence", "post_run_checks", "report")
 """Assets of a run of the UI: what is broken here is the soak, and `soak run` has the others too."""
 
@@ -60,12 +60,13 @@ SHORT = msgspec.structs.replace(
 """The smoke profile with little fairness before its soak: what is broken here is the soak."""
 
 
-def short_plan(run_id: str, soak_s: float = SHORT.soak_s) -> Plan:
+def short_plan(run_id: str, soak_s: float = SHORT.soak_s, prometheus_url: str | None = None) -> Plan:
     """The plan of a run to break; it is frozen before the pipeline would freeze its own."""
+    target = load_target(PROJECT / "infra" / "targets" / "embedded.yaml")
     return make_plan(
         run_id=run_id,
         profile=msgspec.structs.replace(SHORT, soak_s=soak_s),
-        target=load_target(PROJECT / "infra" / "targets" / "embedded.yaml"),
+        target=msgspec.structs.replace(target, prometheus_url=prometheus_url),
         thresholds=Thresholds(),
         seed=int.from_bytes(run_id.encode()[-7:], "big") % 2**31,
     )
@@ -112,6 +113,7 @@ class Surroundings:
             "ACP_METRICS_FIRST_PORT": str(PORTS["metrics"]),
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._prometheus: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Starts a `soak` command, its output in a file."""
@@ -127,6 +129,28 @@ class Surroundings:
                 start_new_session=True,
             )
         return self.process
+
+    def start_prometheus(self) -> str:
+        """Starts a Prometheus that scrapes the platform's gateway every second; its address once it can be asked."""
+        folder = self.directory / "prometheus"
+        folder.mkdir(exist_ok=True)
+        gateway = self.platform()["ACP_GATEWAY_URL"].removeprefix("http://")
+        url = f"http://127.0.0.1:{PORTS['prometheus']}"
+        self._prometheus = start_prometheus(gateway, folder, PORTS["prometheus"], scrape_interval_ms=1_000)
+
+        def is_ready() -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                return bool(httpx.get(f"{url}/-/ready", timeout=5).is_success)
+            return False
+
+        wait_for(is_ready, "Prometheus is ready")
+        return url
+
+    def prometheus_pid(self) -> int:
+        """The Prometheus that was started last; it lives."""
+        assert self._prometheus is not None
+        assert self._prometheus.poll() is None
+        return self._prometheus.pid
 
     def platform(self) -> dict[str, str]:
         """Environment with the addresses and credentials of the platform; empty while it does not run."""
@@ -168,8 +192,9 @@ class Surroundings:
         for process in processes_of(self.directory):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        if self.process is not None:
-            self.process.wait(30)
+        for child in (self.process, self._prometheus):
+            if child is not None:
+                child.wait(30)
 
     def _acp(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -192,6 +217,7 @@ class Run:
         self.starter_pid = surroundings.starter_pid
         self.dagster_pid = surroundings.dagster_pid
         self.stack_pid = surroundings.stack_pid
+        self.prometheus_pid = surroundings.prometheus_pid
         self.reports = surroundings.reports
 
     def load_pid(self, role: str) -> int:
@@ -310,11 +336,11 @@ class Ui:
         found: dict[str, Any] = self.ask(query, id=dagster_run_id)["runOrError"]
         return found
 
-    def start_run(self, soak_s: float) -> UiRun:
+    def start_run(self, soak_s: float, prometheus_url: str | None = None) -> UiRun:
         """Adds a partition and launches the smoke job for it, without the assets that come before the soak."""
         run_id = run_id_of(datetime.now(UTC))
         folder = RunFolder(self.surroundings.reports, run_id)
-        folder.write_plan(short_plan(run_id, soak_s))
+        folder.write_plan(short_plan(run_id, soak_s, prometheus_url))
         self.ask(
             """mutation($selector: RepositorySelector!, $key: String!) { addDynamicPartition(
                  repositorySelector: $selector, partitionsDefName: "soak_runs", partitionKey: $key) { __typename } }""",

@@ -44,6 +44,9 @@ class Scene(Protocol):
     def stack_pid(self, name: str) -> int:
         """A process of the reference platform by its name."""
 
+    def prometheus_pid(self) -> int:
+        """The Prometheus that the run's target names."""
+
     def terminate_in_the_ui(self) -> None:
         """The UI's Terminate."""
 
@@ -71,6 +74,7 @@ class Scenario:
         soak_s: length of the soak (seconds); more where a short disturbance is within the limits.
         ends_ui: the UI does not live through it.
         small_disk: the reports folder is a small file system of its own.
+        prometheus: the target names one, which scrapes the gateway.
     """
 
     name: str
@@ -83,6 +87,7 @@ class Scenario:
     soak_s: float = 30.0
     ends_ui: bool = False
     small_disk: bool = False
+    prometheus: bool = False
 
 
 def _kill(*pids: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -174,6 +179,16 @@ SCENARIOS = (
         says="longest gap in the telemetry of the platform",
         end=End.GOES_ON,
         soak_s=60.0,
+    ),
+    Scenario(
+        name="prometheus",
+        what="SIGKILL of the Prometheus that the target names",
+        route=Route.UI,
+        inflict=lambda scene: _kill(scene.prometheus_pid()),
+        mechanism="the run goes on to `teardown`",
+        says="has not the gateway's histogram of the soak: tenant A: Prometheus",
+        end=End.GOES_ON,
+        prometheus=True,
     ),
     Scenario(
         name="daemon",

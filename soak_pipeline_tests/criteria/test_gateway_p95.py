@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 
 from soak_pipeline.criteria.documents import latency_document
-from soak_pipeline.model.stage_outputs import HistogramSource
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.model.stage_outputs import Capability, HistogramSource
+from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline_tests.criteria.judging import SMALL, evidence_of, finding_of, judged, result_of
-from soak_pipeline_tests.evidence_defects import change_part, set_outcome, slow_down
-from soak_pipeline_tests.evidence_factory import SyntheticRun
+from soak_pipeline_tests.evidence_defects import change_output, change_part, set_outcome, slow_down
+from soak_pipeline_tests.evidence_factory import Defect, SyntheticRun
 from soak_pipeline_tests.synthetic_requests import code
 
 SLO = "gateway_p95_is_under_slo"
@@ -321,3 +322,82 @@ def test_an_unfit_generator_is_named_as_the_cause(tmp_path: Path) -> None:
     result = judged(tmp_path, SLO, "slow_tenant", "generator_starved")
 
     assert "generator was not fit to measure" in (result.likely_cause or "")
+
+
+def judged_with_prometheus(tmp_path: Path, *defects: Defect, **limits: float) -> CriterionResult:
+    """The result where the target file names a Prometheus, which has every tenant's count but for the defects."""
+
+    def through_prometheus(run: SyntheticRun) -> None:
+        for tenant in "ABCDE":
+            change_part(run, "server_latency", tenant, source=HistogramSource.PROMETHEUS, unseen_s=2.0)
+
+    evidence = evidence_of(tmp_path, through_prometheus, *defects, **limits)
+    target = msgspec.structs.replace(evidence.plan.target, prometheus_url="http://127.0.0.1:9090")
+    plan = msgspec.structs.replace(evidence.plan, target=target)
+    return result_of(dataclasses.replace(evidence, plan=plan), SLO)
+
+
+@pytest.mark.parametrize(
+    ("unseen_s", "verdict"), [(2.0, Verdict.PASS), (30.0, Verdict.PASS), (30.1, Verdict.INCONCLUSIVE)]
+)
+def test_a_prometheus_must_have_seen_the_soak_to_its_edges(tmp_path: Path, unseen_s: float, verdict: Verdict) -> None:
+    result = judged_with_prometheus(tmp_path, lambda run: change_part(run, "server_latency", "D", unseen_s=unseen_s))
+
+    finding = finding_of(result, "Prometheus")
+    assert (result.verdict, finding.verdict, finding.observed) == (verdict, verdict, unseen_s)
+    assert finding.limit == 30.0
+    if verdict is not Verdict.PASS:
+        assert result.why.startswith("the Prometheus that the target file names has no sample of tenant D for 30 s")
+        assert result.cause == "prometheus_lost"
+
+
+def test_metrics_pages_in_place_of_a_prometheus_that_is_gone_are_no_pass(tmp_path: Path) -> None:
+    why = "Prometheus: ConnectionError; the metrics pages were read instead"
+    result = judged_with_prometheus(
+        tmp_path,
+        lambda run: change_part(
+            run, "server_latency", "B", source=HistogramSource.METRICS_PAGES, unseen_s=None, reason=why
+        ),
+    )
+
+    assert (result.verdict, result.cause) == (Verdict.INCONCLUSIVE, "prometheus_lost")
+    assert result.why == (
+        f"the Prometheus that the target file names has not the gateway's histogram of the soak: tenant B: {why}"
+    )
+    assert finding_of(result, "tenant B").verdict is Verdict.PASS
+    assert f"through its metrics pages ({why})" in finding_of(result, "tenant B, server histogram").why
+
+
+def test_a_tenant_that_the_prometheus_does_not_know_is_no_pass(tmp_path: Path) -> None:
+    reason = "the histogram of tenant E has no two samples in the window, or was reset within it"
+    result = judged_with_prometheus(
+        tmp_path,
+        lambda run: change_part(
+            run, "server_latency", "E", requests=None, within_slo=None, unseen_s=40.0, reason=reason
+        ),
+    )
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert f"tenant E: {reason}" in result.why
+
+
+def test_a_prometheus_that_preflight_missed_is_a_capability_that_lacks(tmp_path: Path) -> None:
+    def never_there(run: SyntheticRun) -> None:
+        change_part(run, "server_latency", "A", source=HistogramSource.METRICS_PAGES, reason="Prometheus: OSError")
+        missing = Capability(name="prometheus", available=False, reason="no answer")
+        change_output(run, "provision", capabilities=(*run.outputs["provision"].capabilities, missing))  # type: ignore[attr-defined]
+
+    result = judged_with_prometheus(tmp_path, never_there)
+
+    assert (result.verdict, result.cause) == (Verdict.INCONCLUSIVE, "capability_missing")
+    assert "prometheus is not available: no answer" in result.why
+
+
+def test_a_prometheus_that_was_never_asked_is_no_pass(tmp_path: Path) -> None:
+    def unread(run: SyntheticRun) -> None:
+        del run.outputs["platform_evidence"]
+
+    result = judged_with_prometheus(tmp_path, unread)
+
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the Prometheus that the target file names was not asked" in result.why

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -22,14 +20,15 @@ from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.target.databases import Unreadable
 from soak_pipeline.target.metrics import LATENCY_METRIC, prometheus_range
 from soak_pipeline.telemetry.server_latency import server_latency_from_prometheus
+from soak_pipeline_tests.infra.servers import free_port
 from soak_pipeline_tests.target import examples
+from soak_pipeline_tests.target.prometheus_server import PROMETHEUS, WITHOUT, start_prometheus
 
-PROMETHEUS = shutil.which("prometheus")
 WITHIN_S = 60.0
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed (Debian: apt-get install prometheus)"),
-]
+LATEST_SAMPLE_S = 5.0
+"""Age of a sample that is fresh, on a machine that has other things to do (seconds)."""
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(PROMETHEUS is None, reason=WITHOUT)]
 
 
 @contextmanager
@@ -51,24 +50,8 @@ def exporter() -> Iterator[tuple[str, Histogram]]:
 @contextmanager
 def prometheus(scraped: str, directory: Path) -> Iterator[str]:
     """Base URL of a Prometheus that scrapes one address several times a second."""
-    config = directory / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 250ms, scrape_timeout: 250ms}\n"
-        "scrape_configs:\n"
-        f"  - {{job_name: gateway, static_configs: [{{targets: ['{scraped}']}}]}}\n"
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        str(PROMETHEUS),
-        f"--config.file={config}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--log.level=error",
-    ]
-    with (directory / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    port = free_port()
+    process = start_prometheus(scraped, directory, port)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -125,10 +108,41 @@ def test_the_histogram_of_the_window_comes_through_a_prometheus(tmp_path: Path) 
         no_boundary = server_latency_from_prometheus(other, url, start_s, end_s)[0]
 
     # Twice 60 + 20 at or under the boundary, of twice 85.
-    assert latencies[0] == ServerLatency(tenant="A", requests=170, within_slo=160, source=HistogramSource.PROMETHEUS)
+    unseen_s = latencies[0].unseen_s
+    assert latencies[0] == ServerLatency(
+        tenant="A", requests=170, within_slo=160, source=HistogramSource.PROMETHEUS, unseen_s=unseen_s
+    )
+    assert unseen_s is not None
+    assert unseen_s <= LATEST_SAMPLE_S
     assert latencies[1].requests is None
     assert (no_boundary.requests, no_boundary.within_slo) == (170, None)
     assert no_boundary.reason == "200 ms is no bucket boundary of the gateway's histogram"
+
+
+def test_a_prometheus_that_was_away_for_the_end_of_the_window_says_so(tmp_path: Path) -> None:
+    """It answers with its last sample for five minutes, so the counters alone do not tell."""
+    plan = plan_of_now()
+    epoch_s = plan.epoch_unix_us / 1e6
+    tenant_id = plan.tenants[0].tenant_id
+    with exporter() as (address, histogram):
+        observed = histogram.labels(tenant_id, "POST", "/execute/{tool}")
+        observed.observe(0.1)
+        with prometheus(address, tmp_path) as url:
+            wait_until(lambda: count_of(url, tenant_id) == 1, "the page is scraped")
+            start_s = math.ceil(time.time() - epoch_s)
+            wait_until(lambda: time.time() - epoch_s > start_s + 1.0, "the window begins")
+        gone_s = time.time() - epoch_s
+        observed.observe(0.1)  # Nobody sees this one.
+        end_s = math.ceil(gone_s) + 3 * LATEST_SAMPLE_S
+        wait_until(lambda: time.time() - epoch_s > end_s, "the window ends")
+        # Nothing more is scraped: the page is gone as well.
+    with prometheus(address, tmp_path) as url:
+        wait_until(lambda: count_of(url, tenant_id) == 1, "Prometheus answers again")
+        latency = server_latency_from_prometheus(plan, url, start_s, end_s)[0]
+
+    assert (latency.requests, latency.source) == (0, HistogramSource.PROMETHEUS)
+    assert latency.unseen_s is not None
+    assert end_s - gone_s - 1.0 <= latency.unseen_s <= end_s - gone_s + LATEST_SAMPLE_S
 
 
 def test_a_prometheus_that_refuses_the_query_is_unreadable(tmp_path: Path) -> None:

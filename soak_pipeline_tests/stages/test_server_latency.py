@@ -56,7 +56,9 @@ def test_a_prometheus_that_the_target_names_is_read_instead(tmp_path: Path) -> N
     assert {(float(query["start"]), float(query["end"])) for query in prometheus.queries} == {
         (epoch_s + start_s, epoch_s + end_s)
     }
-    assert latencies[0] == ServerLatency(tenant="A", requests=70, within_slo=69, source=HistogramSource.PROMETHEUS)
+    assert latencies[0] == ServerLatency(
+        tenant="A", requests=70, within_slo=69, source=HistogramSource.PROMETHEUS, unseen_s=0.0
+    )
 
 
 def test_where_the_prometheus_does_not_answer_the_samples_stand_in_and_the_reason_says_so(tmp_path: Path) -> None:

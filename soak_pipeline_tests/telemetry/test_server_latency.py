@@ -79,10 +79,20 @@ def test_a_limit_that_is_no_bucket_boundary_has_no_share() -> None:
 
 
 class FakePrometheus:
-    """Answers range queries from counters: per suffix and (tenant, instance) the readings, evenly over the range."""
+    """Answers range queries from counters: per suffix and (tenant, instance) the readings, evenly over the range.
 
-    def __init__(self, counters: dict[str, dict[tuple[str, str], list[float]]]) -> None:
+    Args:
+        counters: the readings.
+        sampled_s: by tenant, how long before each point its sample was taken; 0 at both edges by default.
+    """
+
+    def __init__(
+        self,
+        counters: dict[str, dict[tuple[str, str], list[float]]],
+        sampled_s: dict[str, dict[float, float]] | None = None,
+    ) -> None:
         self.counters = counters
+        self.sampled_s = sampled_s
         self.queries: list[dict[str, str]] = []
 
     def __call__(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
@@ -90,6 +100,24 @@ class FakePrometheus:
         self.queries.append(query)
         suffix = "bucket" if "_bucket{" in query["query"] else "count"
         start, step = float(query["start"]), float(query["step"].removesuffix("s"))
+        if "timestamp(" in query["query"]:
+            last = start + (float(query["end"]) - start) // step * step
+            fresh = {start: 0.0, last: 0.0}
+            sampled = {
+                tenant: fresh
+                if self.sampled_s is None
+                else {start + at: age for at, age in self.sampled_s[tenant].items()}
+                for tenant, _ in self.counters["count"]
+            }
+            return self._answer(
+                [
+                    {
+                        "metric": {"tenant_id": ID_OF[tenant]},
+                        "values": [[at, f"{at - age}"] for at, age in points.items()],
+                    }
+                    for tenant, points in sampled.items()
+                ]
+            )
         result = [
             {
                 "metric": {"tenant_id": ID_OF[tenant], "instance": instance, "job": "gateway"},
@@ -97,6 +125,10 @@ class FakePrometheus:
             }
             for (tenant, instance), values in self.counters.get(suffix, {}).items()
         ]
+        return self._answer(result)
+
+    @staticmethod
+    def _answer(result: list[dict[str, object]]) -> tuple[int, bytes]:
         return 200, json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
 
 
@@ -111,13 +143,15 @@ def test_a_prometheus_is_asked_for_the_window_and_its_processes_are_added_up() -
         latencies = server_latency_from_prometheus(PLAN, url + "/", 10.4, 610.9)
 
     # 120 + 30 requests, 110 + 29 of them within.
-    assert latencies[0] == ServerLatency(tenant="A", requests=150, within_slo=139, source=HistogramSource.PROMETHEUS)
+    assert latencies[0] == ServerLatency(
+        tenant="A", requests=150, within_slo=139, source=HistogramSource.PROMETHEUS, unseen_s=0.0
+    )
     assert (latencies[1].requests, latencies[1].within_slo) == (0, 0)
     assert latencies[2].requests is None
-    count, bucket = prometheus.queries
+    count, bucket, sampled = prometheus.queries
     assert (float(count["start"]), float(count["end"])) == (EPOCH_S + 11, EPOCH_S + 610)
     assert count["step"] == f"{math.ceil(PLAN.profile.telemetry_interval_s)}s"
-    assert all(tenant_id in count["query"] for tenant_id in ID_OF.values())
+    assert all(tenant_id in query["query"] for query in (count, sampled) for tenant_id in ID_OF.values())
     assert 'le=~"0.25"' in bucket["query"]
 
 
@@ -126,7 +160,7 @@ def test_a_day_is_asked_for_in_pieces() -> None:
     with serving(prometheus) as url:
         server_latency_from_prometheus(PLAN, url, 0.0, 86_400.0)
 
-    pieces = [query for query in prometheus.queries if "_count{" in query["query"]]
+    pieces = [query for query in prometheus.queries if query["query"].startswith("sum") and "_count{" in query["query"]]
     points = [(float(query["end"]) - float(query["start"])) / float(query["step"][:-1]) + 1 for query in pieces]
     assert len(pieces) == 2
     assert max(points) <= 11_000
@@ -155,3 +189,23 @@ def test_what_a_prometheus_cannot_say_is_unknown(
 def test_a_prometheus_that_does_not_know_the_tenants_is_unreadable() -> None:
     with serving(FakePrometheus({})) as url, pytest.raises(Unreadable, match="has no acp_gateway_request_latency"):
         server_latency_from_prometheus(PLAN, url, 0.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("sampled_s", "unseen_s"),
+    [
+        ({0.0: 0.0, 60.0: 0.0}, 0.0),
+        ({0.0: 4.0, 60.0: 3.0}, 4.0),
+        ({0.0: 1.0, 30.0: 2.0, 60.0: 32.0}, 32.0),
+        ({0.0: 1.0, 25.0: 5.0}, 40.0),
+        ({35.0: 2.0, 60.0: 2.0}, 33.0),
+    ],
+    ids=["fresh", "late scrapes", "the last sample repeated", "none at the end", "none at the start"],
+)
+def test_what_a_prometheus_has_not_seen_at_the_edges_is_told(sampled_s: dict[float, float], unseen_s: float) -> None:
+    readings: dict[tuple[str, str], list[float]] = {("A", "one"): [100, 160]}
+    with serving(FakePrometheus({"count": readings, "bucket": readings}, {"A": sampled_s})) as url:
+        # The last of the steps of 5 s up to 62 s is at 60 s.
+        latency = server_latency_from_prometheus(PLAN, url, 0.0, 62.0)[0]
+
+    assert (latency.requests, latency.unseen_s) == (60, unseen_s)

@@ -97,9 +97,15 @@ def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
 
 
 def few_samples(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
-    """An unfit generator, or an interval that straddles the limit."""
+    """An unfit generator, a Prometheus that was away, or an interval that straddles the limit."""
     if unfit := _unfit_generator(evidence, (evidence.soak,)):
         return unfit
+    if findings[0].subject == "Prometheus":
+        return Diagnosis(
+            "prometheus_lost",
+            "The target's Prometheus was away, or did not scrape the gateway, during the soak.",
+            "Where it has the soak by now, materialise platform_evidence again; else mend it and run again.",
+        )
     return Diagnosis(
         "too_few_samples",
         "There were too few executed calls, or p95 is too near its limit, for the interval to be on one side.",
