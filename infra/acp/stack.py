@@ -25,7 +25,8 @@ from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, StateErr
 from infra.acp.supervisor import SUPERVISOR_LOCK, WORKER_ROLES, external_stores, open_log, python_processes
 
 UP_LOCK = "up.lock"
-UP_TIMEOUT_S = 60.0
+#: The supervisor gives up earlier, and says why: it waits for the stores, and then for what is started after them.
+UP_TIMEOUT_S = 200.0
 DOWN_TIMEOUT_S = 60.0
 PREFERRED_PORTS = {"gateway": 18000, "postgres": 15433, "redis": 16380}
 FIRST_METRICS_PORT = 18100

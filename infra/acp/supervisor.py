@@ -32,7 +32,7 @@ NICE = {
     "gateway": -5,
     "redis": -5,
     "postgres": 3,
-    "metrics": 12,
+    "metrics": 5,
     "audit": 5,
     "usage": 10,
     "flight": 10,
@@ -40,7 +40,8 @@ NICE = {
     "graph": 10,
 }
 POLL_INTERVAL_S = 0.2
-START_TIMEOUT_S = 30.0
+#: Long enough for a busy machine: a store, or all that is started after the stores.
+START_TIMEOUT_S = 90.0
 RESTART_DELAY_FIRST_S = 0.2
 RESTART_DELAY_MOST_S = 10.0
 #: A child that ran for this long is restarted without a longer delay.
