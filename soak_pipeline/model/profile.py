@@ -79,7 +79,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One size of soak run.
 
     Attributes:
-        name: `smoke`, `pull_request`, `nightly` or `pre_release`; `prove` and `prove_calm` for `soak prove`.
+        name: `smoke`, `pull_request`, `nightly` or `pre_release`; `prove`, `prove_calm` and
+            `prove_pressed` for `soak prove`.
         users: virtual users of the soak, split over the tenants by share.
         soak_s: judged length of the soak (seconds).
         warmup_s: full load before it, not judged (seconds).
@@ -139,7 +140,7 @@ _PROVE_FAIRNESS = FairnessProfile(
     quiet_users=20,
     quiet_pace_s=0.5,
     noisy_users_baseline=5,
-    noisy_users_burst=80,
+    noisy_users_burst=40,
     noisy_pace_s=0.5,
     window_s=3.0,
     settle_s=0.3,
@@ -194,9 +195,21 @@ PROVING_PROFILES: Mapping[str, Profile] = {
             name="prove_calm",
             fairness=msgspec.structs.replace(_PROVE_FAIRNESS, noisy_users_burst=5, pairs_by_look=(4,)),
         ),
+        msgspec.structs.replace(
+            _PROVE,
+            name="prove_pressed",
+            # The queue of a burst has to be gone before a baseline window is judged: one second of settling. Fewer
+            # quiet calls leave the room for that, and longer windows give as many samples of them.
+            fairness=msgspec.structs.replace(
+                _PROVE_FAIRNESS, quiet_users=12, noisy_users_burst=100, window_s=5.6, settle_s=1.0
+            ),
+            # As many calls at once as one tenant may have waiting there.
+            fanout=FanoutProfile(agents=24),
+        ),
     )
 }
-"""For `soak prove`, no level of the gate: as short as can be, and the same with a noisy tenant that never presses."""
+"""For `soak prove`, no level of the gate: as short as can be; the same with a noisy tenant that never presses; and with
+one that presses harder than the platform can bear."""
 
 
 def classic_fairness(fairness: FairnessProfile) -> FairnessProfile:

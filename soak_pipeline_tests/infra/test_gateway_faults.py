@@ -135,6 +135,23 @@ def test_without_fair_sharing_a_bursting_tenant_takes_every_slot(servers: Server
     with_gateway(servers, scenario, gateway_slots=8, service_time_median_ms=10.0, service_time_sigma=0.0)
 
 
+def test_without_fair_sharing_a_tenants_own_queue_is_bounded_all_the_same(servers: Servers) -> None:
+    async def scenario(opened: GatewayUnderTest) -> None:
+        noisy = await named(opened, "tenant A")
+        quiet = await opened.tenant()
+        turn_on("fair_sharing_off", slots=1)
+        burst = [asyncio.create_task(opened.execute(noisy)) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert (await opened.execute(quiet)).status_code == 200
+        answers = [(await call).status_code for call in burst]
+        # One runs and five wait; the others are refused.
+        assert answers.count(200) == 6
+        assert answers.count(429) == 14
+
+    limits = {"gateway_slots": 8, "gateway_queue_per_tenant": 5}
+    with_gateway(servers, scenario, service_time_median_ms=50.0, service_time_sigma=0.0, **limits)
+
+
 def test_a_paused_gateway_answers_nobody_until_the_pause_is_over(servers: Servers) -> None:
     async def scenario(opened: GatewayUnderTest) -> None:
         tenant = await opened.tenant()
@@ -389,7 +406,7 @@ def test_with_no_fault_set_an_answer_is_what_it_is(servers: Servers) -> None:
     async def scenario(opened: GatewayUnderTest) -> None:
         tenant = await opened.tenant()
         assert await statuses(opened, tenant, 20) == [200] * 20
-        assert opened.gateway.defects.slots_for("any") == (opened.services.slots, "any")
+        assert opened.gateway.defects.slots() is opened.services.slots
 
         async def unexpected(*_: object) -> Response:
             raise AssertionError("no fault is set")

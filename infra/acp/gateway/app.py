@@ -124,9 +124,9 @@ class Gateway:
         """
         request.principal = self._authenticate(request)
         request.tenant_id = tenant_id = request.principal.tenant_id
-        slots, competitor = self.defects.slots_for(tenant_id)
-        if not slots.try_acquire(competitor):
-            await self._wait_for_slot(slots, competitor, tenant_id)
+        slots = self.defects.slots()
+        if not slots.try_acquire(tenant_id):
+            await self._wait_for_slot(slots, tenant_id)
         try:
             await self._admit(request, route)
             if route.access is Access.EXECUTE:
@@ -135,14 +135,14 @@ class Gateway:
             if not route.reads_rows:
                 return await self._manage(request, route)
         finally:
-            slots.release(competitor)
+            slots.release(tenant_id)
         return await self._manage(request, route)
 
-    async def _wait_for_slot(self, slots: FairSlots, competitor: str, tenant_id: str) -> None:
+    async def _wait_for_slot(self, slots: FairSlots, tenant_id: str) -> None:
         limit_s = self._services.settings.request_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                await slots.wait(competitor)
+                await slots.wait(tenant_id)
         except QueueFull as error:
             metrics.RATE_LIMITED.labels(self._metrics.label(tenant_id), "queue").inc()
             raise Refusal(429, f"Rate limit exceeded: {error}", headers=_RETRY_SOON) from None

@@ -10,13 +10,15 @@ import logging
 import os
 import signal
 import socket
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import asyncpg
 
 from infra.acp import faults
 from infra.acp.faults import FaultValues
-from infra.acp.gateway.fair_slots import FairSlots
+from infra.acp.gateway.fair_slots import FairSlots, QueueFull
 from infra.acp.gateway.http import Request, Response
 from infra.acp.gateway.redis_link import RedisUnavailable
 from infra.acp.gateway.services import Services
@@ -25,6 +27,34 @@ logger = logging.getLogger(__name__)
 
 #: As whom every call competes for a slot when nothing is shared fairly.
 EVERYONE = "every tenant"
+
+
+class UnfairSlots(FairSlots):
+    """Slots that are handed out first come, first served, whosever call it is.
+
+    What one tenant may have waiting stays bounded, as it is where slots are shared fairly: a call beyond that is the
+    noisy tenant's own affair, while those within it stand before everybody else's.
+    """
+
+    def __init__(self, slots: int, *, queue_per_tenant: int) -> None:
+        super().__init__(slots, queue_per_tenant=sys.maxsize)
+        self._most_waiting = queue_per_tenant
+        self._waiting_calls: Counter[str] = Counter()
+
+    def try_acquire(self, tenant_id: str) -> bool:
+        return super().try_acquire(EVERYONE)
+
+    async def wait(self, tenant_id: str) -> None:
+        if self._waiting_calls[tenant_id] >= self._most_waiting:
+            raise QueueFull(f"tenant {tenant_id} has {self._waiting_calls[tenant_id]} requests waiting")
+        self._waiting_calls[tenant_id] += 1
+        try:
+            await super().wait(EVERYONE)
+        finally:
+            self._waiting_calls[tenant_id] -= 1
+
+    def release(self, tenant_id: str) -> None:
+        super().release(EVERYONE)
 
 
 class Defects:
@@ -36,17 +66,17 @@ class Defects:
         self._kept_files: list[socket.socket] = []
         self._kept_connections: list[asyncpg.Connection] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._shared_slots: FairSlots | None = None
+        self._unfair_slots: UnfairSlots | None = None
 
-    def slots_for(self, tenant_id: str) -> tuple[FairSlots, str]:
-        """The slots that a tenant's call competes for, and as whom."""
+    def slots(self) -> FairSlots:
+        """The slots that the tenants' calls compete for."""
         fault = faults.active("fair_sharing_off")
         if fault is None:
-            return self._services.slots, tenant_id
-        if self._shared_slots is None or self._shared_slots.slots != int(fault["slots"]):
+            return self._services.slots
+        if self._unfair_slots is None or self._unfair_slots.slots != int(fault["slots"]):
             queue = self._services.settings.gateway_queue_per_tenant
-            self._shared_slots = FairSlots(int(fault["slots"]), queue_per_tenant=queue)
-        return self._shared_slots, EVERYONE
+            self._unfair_slots = UnfairSlots(int(fault["slots"]), queue_per_tenant=queue)
+        return self._unfair_slots
 
     async def before_answer(self, request: Request, response: Response) -> Response:
         """Leak what leaks with every request, hold the answer back, and spoil it."""

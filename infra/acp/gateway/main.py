@@ -119,7 +119,7 @@ async def _housekeeping(services, gateway) -> AsyncIterator[None]:  # type: igno
             due += SAMPLE_INTERVAL_S
             await asyncio.sleep(due - loop.time())
             late_s = max(0.0, loop.time() - due)
-            slots, _ = gateway.defects.slots_for("")
+            slots = gateway.defects.slots()
             metrics.sample_process(services, slots, gateway.inflight, late_s)
             gateway.defects.give_back()
             if late_s > SAMPLE_INTERVAL_S:
