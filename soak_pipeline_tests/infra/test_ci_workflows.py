@@ -21,8 +21,11 @@ from soak_pipeline.target.config import load_target
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "infra" / "ci").glob("*.yaml"))
 LEVELS = {"pull-request": "pull_request", "nightly": "nightly", "pre-release": "pre_release"}
+PROOF = ROOT / "infra" / "ci" / "proof.yaml"
+MOST_PROOF_MINUTES = 15
 
 each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+each_soak = pytest.mark.parametrize("path", [path for path in WORKFLOWS if path != PROOF], ids=lambda path: path.stem)
 
 
 def _steps(path: Path) -> list[dict[str, Any]]:
@@ -49,8 +52,8 @@ def _parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
         return name, dict(command.make_context(name, rest, parent=parent).params)
 
 
-def test_there_is_one_per_level() -> None:
-    assert {path.stem for path in WORKFLOWS} == set(LEVELS)
+def test_there_is_one_per_level_and_one_proof() -> None:
+    assert {path.stem for path in WORKFLOWS} == {*LEVELS, PROOF.stem}
 
 
 def test_they_follow_the_schema_of_github() -> None:
@@ -73,7 +76,7 @@ def test_every_script_is_bash(path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-@each
+@each_soak
 def test_it_soaks_and_asks_the_gate_about_the_same(path: Path) -> None:
     level = LEVELS[path.stem]
     ((run, soak),) = (_parsed(words) for words in _soak_commands(_step(path, "Soak")["run"]))
@@ -84,7 +87,7 @@ def test_it_soaks_and_asks_the_gate_about_the_same(path: Path) -> None:
     assert asked["target"]
 
 
-@each
+@each_soak
 def test_only_the_gate_decides_and_the_report_is_always_kept(path: Path) -> None:
     names = [step.get("name") for step in _steps(path)]
     assert names[-3:] == ["Soak", "Gate", "Keep the report"]
@@ -93,7 +96,7 @@ def test_only_the_gate_decides_and_the_report_is_always_kept(path: Path) -> None
     assert _step(path, "Keep the report")["if"] == "${{ always() }}"
 
 
-@each
+@each_soak
 def test_the_waivers_reach_the_gate_when_there_are_some(path: Path, tmp_path: Path) -> None:
     """The step's own script, over a `soak` that prints its arguments."""
     soak = tmp_path / ".venv" / "bin" / "soak"
@@ -116,11 +119,29 @@ def test_the_waivers_reach_the_gate_when_there_are_some(path: Path, tmp_path: Pa
     assert arguments() == [*without, "--waivers", "soak-waivers.yaml"]
 
 
-@each
+@each_soak
 def test_there_is_time_for_the_soak_and_an_end(path: Path) -> None:
     (job,) = yaml.safe_load(path.read_text())["jobs"].values()
     profile = PROFILES[LEVELS[path.stem]]
     assert profile.soak_s / 60 + 30 <= job["timeout-minutes"] < 360
+
+
+def test_the_proof_runs_the_reduced_rows_and_decides_itself() -> None:
+    names = [step.get("name") for step in _steps(PROOF)]
+    assert names[-2:] == ["Prove", "Keep the matrix"]
+    assert [step for step in _steps(PROOF) if step.get("continue-on-error")] == []
+    assert _step(PROOF, "Keep the matrix")["if"] == "${{ always() }}"
+    target, *_ = _step(PROOF, "Prove")["run"].removeprefix("make ").split()
+    asked = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    ((command, options),) = (_parsed(words) for words in _soak_commands(asked.stdout))
+    assert (command, options["reduced"], options["names"]) == ("prove", True, ())
+    # What the artefact holds is where the proof writes it, from the root of the repository.
+    assert _step(PROOF, "Keep the matrix")["with"]["path"] == f"{options['reports']}/prove"
+
+
+def test_there_is_time_for_the_proof_and_an_installation() -> None:
+    (job,) = yaml.safe_load(PROOF.read_text())["jobs"].values()
+    assert MOST_PROOF_MINUTES + 10 <= job["timeout-minutes"] <= 30
 
 
 @each
