@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from soak_pipeline_tests.crash.carrying_out import carry_out, unable
+from soak_pipeline_tests.crash.measurement import Measurement
 from soak_pipeline_tests.crash.scenarios import SCENARIOS
 from soak_pipeline_tests.crash.table import as_markdown, publish
 
@@ -28,9 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown scenarios {', '.join(unknown)}; known: {', '.join(names)}")
     wanted = [scenario for scenario in SCENARIOS if not options.names or scenario.name in options.names]
     skipped = [(scenario.what, reason) for scenario in wanted if (reason := unable(scenario))]
-    measured = carry_out(
-        [scenario for scenario in wanted if not unable(scenario)], lambda line: print(line, flush=True)
-    )
+    measured: list[Measurement] = []
+    if options.publish:
+        publish(measured, skipped, options.publish)
+    for measurement in carry_out([scenario for scenario in wanted if not unable(scenario)], _say):
+        measured.append(measurement)
+        if options.publish:  # Each at once: who is interrupted keeps the rows that were measured.
+            publish(measured, skipped, options.publish)
     print(f"\n{as_markdown(measured, skipped)}\n")
     broken = [
         f"{measurement.scenario.name}: {problem}" for measurement in measured for problem in measurement.problems()
@@ -38,9 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = {measurement.scenario.name for measurement in measured}
     broken += [f"{one.name}: not measured" for one in wanted if one.name not in done and not unable(one)]
     print("\n".join(broken) or f"{len(measured)} scenarios, every limit holds")
-    if options.publish:
-        publish(measured, skipped, options.publish)
     return 1 if broken else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

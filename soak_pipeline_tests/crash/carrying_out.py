@@ -51,17 +51,16 @@ LEFT_LIMIT_S = 20.0
 Say = Callable[[str], None]
 
 
-def carry_out(scenarios: Sequence[Scenario], say: Say) -> list[Measurement]:
+def carry_out(scenarios: Sequence[Scenario], say: Say) -> Iterator[Measurement]:
     """Carries scenarios out and closes each group of them with an undisturbed run, the proof of the last scenario.
 
-    Returns:
-        What was measured; a scenario whose run did not come to its soak is missing.
+    Yields:
+        What was measured, as soon as the next run soaks or cannot; a scenario whose run did not come to its soak is
+        missing.
     """
-    measured: list[Measurement] = []
     for group in _groups(scenarios):
         with _surroundings(small_disk=group[0].small_disk) as surroundings:
-            measured += _carry_out_group(group, surroundings, say)
-    return measured
+            yield from _carry_out_group(group, surroundings, say)
 
 
 def unable(scenario: Scenario) -> str:
@@ -105,11 +104,10 @@ def _small_disk(path: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, say: Say) -> list[Measurement]:
+def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, say: Say) -> Iterator[Measurement]:
     """Carries scenarios out in one directory; one whose run did not start is missing from the answer."""
     start = _Starter(surroundings, scenarios[0].route)
-    measured: list[Measurement] = []
-    before: int | None = None
+    before: Measurement | None = None
     for scenario in (*scenarios, None):
         begun = time.monotonic()
         try:
@@ -117,20 +115,20 @@ def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, 
             run.wait_until_it_soaks()
         except (CannotStart, TimeoutError, httpx.HTTPError) as error:
             say(f"{scenario.name if scenario else 'undisturbed'}: the run did not come to its soak: {error}")
+            if before is not None:
+                yield before
             before = None
             surroundings.end()
             continue
         if before is not None:
-            measured[before] = dataclasses.replace(measured[before], next_run_s=time.monotonic() - begun)
+            yield dataclasses.replace(before, next_run_s=time.monotonic() - begun)
         if scenario is None:
             with contextlib.suppress(TimeoutError):
                 wait_for(run.has_ended, "the undisturbed run ends", END_LIMIT_S)
             findings = "; ".join(_findings(run)) or "every criterion that is asked holds"
             say(f"undisturbed run by `{start.route}`: verdict {_verdict(run)}; {findings}")
         else:
-            before = len(measured)
-            measured.append(_break(scenario, run, surroundings, say))
-    return measured
+            before = _break(scenario, run, surroundings, say)
 
 
 class _Starter:
