@@ -198,13 +198,14 @@ PROVING_PROFILES: Mapping[str, Profile] = {
         msgspec.structs.replace(
             _PROVE,
             name="prove_pressed",
-            # The queue of a burst has to be gone before a baseline window is judged: one second of settling. Fewer
-            # quiet calls leave the room for that, and longer windows give as many samples of them.
+            # The queue of a burst has to be gone before a baseline window is judged, so windows settle longer. Fewer
+            # quiet calls leave the room for that, and longer windows give as many samples of them. A quiet user calls
+            # so seldom that none is late for its next call because of the queue.
             fairness=msgspec.structs.replace(
-                _PROVE_FAIRNESS, quiet_users=12, noisy_users_burst=100, window_s=5.6, settle_s=1.0
+                _PROVE_FAIRNESS, quiet_users=24, quiet_pace_s=1.0, noisy_users_burst=110, window_s=6.1, settle_s=1.5
             ),
             # As many calls at once as one tenant may have waiting there.
-            fanout=FanoutProfile(agents=24),
+            fanout=FanoutProfile(agents=36),
         ),
     )
 }
