@@ -213,8 +213,8 @@ CATALOGUE: tuple[Row, ...] = (
         turns=(_fails(FAIRNESS, "sharing_unfair"),),
         faults=(_fault("fair_sharing_off", slots=13),),
         profile="prove_pressed",
-        # One process, so that the queue does not depend on how the kernel spreads connections, and a service time beside
-        # which the machine's own hardly counts. The noisy tenant's 36 waiting calls are a wait of a third of a second
+        # One process, so that the queue does not depend on how the kernel spreads connections, and a service time that
+        # makes the machine's own hardly count. The noisy tenant's 36 waiting calls are a wait of a third of a second
         # for everybody.
         settings={"ACP_GATEWAY_WORKERS": "1", "ACP_GATEWAY_QUEUE_PER_TENANT": "36", "ACP_SERVICE_TIME_MEDIAN_MS": "60"},
         expected_s=140.0,
