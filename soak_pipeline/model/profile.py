@@ -145,7 +145,7 @@ _PROVE_FAIRNESS = FairnessProfile(
     window_s=3.0,
     settle_s=0.3,
     warmup_s=1.5,
-    pairs_by_look=(4, 8),
+    pairs_by_look=(4, 8, 12),
 )
 _PROVE = Profile(
     name="prove",

@@ -45,7 +45,7 @@ SETTINGS = {
     "ACP_SEALER_INTERVAL_S": "2",
 }
 THRESHOLDS = {
-    # Four pairs of windows of three seconds on a busy machine tell a doubling from none, not a rise of a fifth.
+    # A few pairs of windows of three seconds on a busy machine tell a doubling from none, not a rise of a fifth.
     "fairness_latency_p99_ratio_max": 2.0,
     # And their few hundred requests cannot exclude a rise of the error share by half a per cent.
     "fairness_error_share_rise_max": 0.02,
