@@ -32,6 +32,9 @@ from soak_pipeline_tests.target.prometheus_server import start_prometheus
 PATIENCE_S = 600.0
 """For a UI or a run to start, on a machine that has other work as well (seconds); nothing that is measured."""
 
+ANSWER_LIMIT_S = 120.0
+"""For an answer of the UI's web server (seconds); long for the same reason."""
+
 PORTS = {"gateway": 34000, "postgres": 34433, "redis": 34380, "metrics": 34100, "ui": 34300, "prometheus": 34390}
 SELECTED = ("provision", "soak", "teardown", "platform_evidence", "post_run_checks", "report")
 """Assets of a run of the UI: what is broken here is the soak, and `soak run` has the others too."""
@@ -326,7 +329,9 @@ class Ui:
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """Asks the web server; raises httpx.HTTPError when it does not answer."""
-        answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=30).json()
+        answer = httpx.post(
+            f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=ANSWER_LIMIT_S
+        ).json()
         if "errors" in answer:
             raise CannotStart(f"the web server answers {answer['errors']}")
         data: dict[str, Any] = answer["data"]
