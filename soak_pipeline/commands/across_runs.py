@@ -17,7 +17,8 @@ from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
 from soak_pipeline.model.documents import LatencyDocument
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, BadInput, EvidenceUnreadable
-from soak_pipeline.report.history import StoredRun, change_lines, stored_run, write_history
+from soak_pipeline.model.stored import different_fields
+from soak_pipeline.report.history import change_lines, stored_runs, write_history
 
 
 def compare_stored(reference: Path, candidate: Path, margin: float) -> int:
@@ -37,12 +38,13 @@ def compare_stored(reference: Path, candidate: Path, margin: float) -> int:
     if not 0.0 < margin < 1.0:
         raise BadInput("margin", [f"{margin:g}; expected a share between 0 and 1, such as 0.05"])
     before, after = (read_evidence(RunFolder.at(path)) for path in (reference, candidate))
-    if before.plan.profile != after.plan.profile:
+    if different := different_fields(before.plan.profile, after.plan.profile):
+        fields = "; ".join(f"{name} {one} and {other}" for name, (one, other) in different.items())
         raise BadInput(
             "runs",
             [
                 f"{before.plan.run_id} ({before.plan.profile.name}) and {after.plan.run_id} ({after.plan.profile.name})"
-                " had different loads; compare runs of one profile without different overrides"
+                f" had different loads: {fields}; compare runs of one profile without different overrides"
             ],
         )
     others = list(_latencies_of_the_same_load(before, {before.plan.run_id, after.plan.run_id}))
@@ -98,7 +100,7 @@ def show_history(reports: Path) -> int:
     Returns:
         0: history is no verdict.
     """
-    runs = list(_stored_runs(reports))
+    runs, unreadable = stored_runs(reports)
     for (profile, target), members in groupby(
         sorted(runs, key=lambda run: (run.profile, run.target, run.run_id)), key=lambda run: (run.profile, run.target)
     ):
@@ -111,17 +113,10 @@ def show_history(reports: Path) -> int:
             )
         for line in change_lines(kind):
             print(f"  {line}")
+    for run_id, reason in unreadable:
+        print(f"not shown: {run_id}: {reason}")
     print(write_history(reports))
     return EXIT_PASS
-
-
-def _stored_runs(reports: Path) -> Iterator[StoredRun]:
-    """Runs with a readable verdict; the page names the others."""
-    for folder in run_folders(reports):
-        try:
-            yield stored_run(folder)
-        except EvidenceUnreadable:
-            continue
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,7 @@ Missing, damaged, foreign or stale evidence never opens it, and neither does a w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -13,20 +13,22 @@ from pathlib import Path
 import msgspec
 
 from soak_pipeline.commands.waivers_file import read_waivers
-from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
+from soak_pipeline.evidence.run_folder import RunFolder, read_json, read_json_as_stored, run_folders
 from soak_pipeline.evidence.seal import changed_since_seal, damage_of
 from soak_pipeline.model import errors
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
-from soak_pipeline.model.plan import Plan, plan_hash, release_name, started_at
+from soak_pipeline.model.plan import Plan, release_name, started_at
 from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.stored import StoredShape, different_fields
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict, overall, worst
 from soak_pipeline.model.waivers import Waived, Waiver, excuse
-from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, digest_of
+from soak_pipeline.report.verdict_document import FORMAT_VERSION, VERDICT_FILE, VerdictDocument, verdict_as_stored
 
 LEVELS = ("pull_request", "nightly", "pre_release")
 CLOCK_TOLERANCE = timedelta(minutes=5)
 _SHORTEST_COMMIT = 7
+_NAMES_SHOWN = 3
 
 
 class GateVerdict(StrEnum):
@@ -239,7 +241,8 @@ def _runs_of(reports: Path, question: GateQuestion) -> Iterator[tuple[RunFolder,
             if _may_be_of(folder, question):
                 raise _Shut(
                     f"A run that may be of release {question.release!r} cannot be read: {error}.",
-                    f"Repair {folder.path}, or move it away if it is of no use.",
+                    f"Ask with the version of this package that ran it, repair {folder.path}, or move it away if it is "
+                    "of no use.",
                 ) from error
 
 
@@ -265,7 +268,8 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
             "Wait for it to end, or run it again.",
         )
     try:
-        document = read_json(path, VerdictDocument)
+        document, shape = read_json_as_stored(path, verdict_as_stored)
+        frozen_hash = folder.plan_hash()
     except errors.EvidenceUnreadable as error:
         raise _Shut(f"Run {folder.run_id} has no readable verdict: {error}.", write_again) from error
     expected = (plan.run_id, plan.release, plan.commit, plan.profile.name, plan.target.name)
@@ -273,20 +277,18 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
         document.run_id, document.release, document.commit, document.profile, document.target
     ):  # fmt: skip
         raise _Shut(f"{path} is of another run, release, commit, level or target than its folder.", write_again)
-    if document.plan_hash != plan_hash(plan):
-        raise _Shut(f"{path} was not made from the plan beside it: the plan hashes differ.", write_again)
-    if document.digest != digest_of(document):
-        raise _Shut(f"{path} was changed after it was written: its digest does not match.", write_again)
-    names = tuple(result.name for result in document.criteria)
-    if names != CRITERION_NAMES:
-        missing = sorted(set(CRITERION_NAMES) - set(names))
-        about = f"says nothing about {', '.join(missing)}" if missing else "names other criteria than those known here"
-        raise _Shut(f"{path} {about}.", write_again)
-    if document.verdict is not overall(document.criteria):
-        raise _Shut(f"{path} contradicts itself: its verdict does not follow from its criteria.", write_again)
-    if plan.profile != PROFILES[question.level] or plan.thresholds != Thresholds() or document.thresholds_changed:
+    if problem := _problem_of(document, shape):
+        raise _Shut(f"{path} {problem}.", write_again)
+    if document.plan_hash != frozen_hash:
         raise _Shut(
-            f"Run {folder.run_id} changed the load or the limits of the {question.level} level.",
+            f"{path} was not made from the plan beside it: it names plan {document.plan_hash[:12]}, the plan's hash is "
+            f"{frozen_hash[:12]}.",
+            write_again,
+        )
+    if changed := _changes_of_level(plan, document, question.level):
+        raise _Shut(
+            f"Run {folder.run_id} is not the {question.level} level as it is now: the run changed the load or the "
+            f"limits, or the level has changed since. {_some(changed)}.",
             f"Run the level as it is: soak run --profile {question.level} --release {question.release}",
         )
     if damage := damage_of(folder.path, must_be_sealed=plan.is_sealed):
@@ -295,6 +297,58 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
             f"Restore it, or run it again: soak run --profile {question.level} --release {question.release}",
         )
     return document
+
+
+def _problem_of(document: VerdictDocument, shape: StoredShape) -> str:
+    """Why a verdict cannot be trusted on its own, as the end of a sentence; empty when it can.
+
+    What another version wrote is told from what was edited, and neither opens the gate: nobody here knows what that
+    version asked.
+    """
+    if shape.unknown:
+        return f"is of another version of this package, or was edited: it has {_some(shape.unknown)}, not known here"
+    if document.format_version > FORMAT_VERSION:
+        return (
+            f"is of a newer version of this package, or was edited: its format is {document.format_version}, this "
+            f"version writes {FORMAT_VERSION}"
+        )
+    if not document.digest:
+        return "carries no digest: an older version of this package wrote it, or it was edited"
+    if document.digest != shape.digest:
+        return "was changed after it was written: its digest does not match"
+    names = tuple(result.name for result in document.criteria)
+    if missing := sorted(set(CRITERION_NAMES) - set(names)):
+        return f"says nothing about {', '.join(missing)}"
+    if names != CRITERION_NAMES:
+        return "names other criteria than those known here"
+    if shape.lacks:
+        return f"was written by an older version of this package: it lacks {_some(shape.lacks)}"
+    if document.format_version < FORMAT_VERSION:
+        return (
+            f"was written by an older version of this package: its format is {document.format_version}, this version "
+            f"writes {FORMAT_VERSION}"
+        )
+    if document.verdict is not overall(document.criteria):
+        return "contradicts itself: its verdict does not follow from its criteria"
+    return ""
+
+
+def _changes_of_level(plan: Plan, document: VerdictDocument, level: str) -> list[str]:
+    """In what a run was not the level: load, limits, and limits that it was judged by; a few words each."""
+    differences = {
+        **{f"profile {name}": pair for name, pair in different_fields(plan.profile, PROFILES[level]).items()},
+        **{f"limit {name}": pair for name, pair in different_fields(plan.thresholds, Thresholds()).items()},
+    }
+    changed = [f"{name} is {run}, not {nominal}" for name, (run, nominal) in differences.items()]
+    return changed + [
+        f"it was judged with {name} {value:g}" for name, value in sorted(document.thresholds_changed.items())
+    ]
+
+
+def _some(words: Sequence[str]) -> str:
+    """The first few, and how many there are besides."""
+    more = len(words) - _NAMES_SHOWN
+    return f"{', '.join(words[:_NAMES_SHOWN])}{f' and {more} more' if more > 0 else ''}"
 
 
 def _same_commit(wanted: str | None, commit: str) -> bool:

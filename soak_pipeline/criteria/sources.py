@@ -32,8 +32,7 @@ def stage_file(evidence: RunEvidence, stage: str) -> str:
 
 def why_missing(evidence: RunEvidence, stage: str) -> str:
     """Why a stage left no evidence, without the place where the run folder happens to be."""
-    reason = evidence.missing.get(stage, "it left no output")
-    return reason.replace(f"{evidence.folder.path}/", "").replace(f"{evidence.folder.path}: ", "")
+    return evidence.folder.relative(evidence.missing.get(stage, "it left no output"))
 
 
 def unavailable(evidence: RunEvidence, *capabilities: str) -> str:

@@ -15,7 +15,7 @@ from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.evidence.seal import damage_of
 from soak_pipeline.evidence.telemetry import Telemetry, read_telemetry
 from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.plan import Plan, plan_hash_as_stored
+from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.stage_outputs import (
     FanoutEvidence,
     PhaseEvidence,
@@ -68,7 +68,7 @@ class RunEvidence:
     @cached_property
     def plan_hash(self) -> str:
         """Of the stored plan as it was frozen."""
-        return plan_hash_as_stored(self.folder.plan_path.read_bytes())
+        return self.folder.plan_hash()
 
     @cached_property
     def requests(self) -> RequestTable:

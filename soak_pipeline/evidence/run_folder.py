@@ -6,7 +6,7 @@ Owns `reports/soak/{run_id}/` and `reports/fairness/{run_id}/`. Never interprets
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ import msgspec
 from soak_pipeline.evidence.files import read_regular, write_bytes
 from soak_pipeline.evidence.seal import seal_new
 from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.plan import Plan, checked_run_id, is_run_id
+from soak_pipeline.model.plan import PLAN_FORMAT, Plan, checked_run_id, is_run_id, plan_hash_as_stored
 
 T = TypeVar("T")
 
@@ -83,9 +83,23 @@ class RunFolder:
         """The frozen plan.
 
         Raises:
-            EvidenceUnreadable: there is none, or it is damaged.
+            EvidenceUnreadable: there is none, it is damaged, or a newer version wrote it.
         """
-        return read_json(self.plan_path, Plan)
+        plan = read_json(self.plan_path, Plan)
+        if plan.format_version > PLAN_FORMAT:
+            raise EvidenceUnreadable(
+                f"{self.plan_path}: its format is {plan.format_version}, known here up to {PLAN_FORMAT}; a newer "
+                "version of this package wrote it and can read it"
+            )
+        return plan
+
+    def plan_hash(self) -> str:
+        """SHA-256 (hex) of the plan as it was frozen, by whatever version.
+
+        Raises:
+            EvidenceUnreadable: there is no plan, or it is damaged.
+        """
+        return read_json_as_stored(self.plan_path, plan_hash_as_stored)
 
     def write_plan(self, plan: Plan) -> None:
         """Stores the plan and seals it; the same plan again changes nothing.
@@ -136,6 +150,13 @@ class RunFolder:
         """Path of the newest output of a stage."""
         return self._output_path(stage, (self.output_versions(stage) or [1])[-1])
 
+    def relative(self, words: str) -> str:
+        """A message whose paths start at the run folder, wherever that happens to be."""
+        fairness = f"../../fairness/{self.run_id}/"
+        return (
+            words.replace(f"{self.fairness_path}/", fairness).replace(f"{self.path}/", "").replace(f"{self.path}: ", "")
+        )
+
     def _output_path(self, stage: str, version: int) -> Path:
         return self.path / OUTPUTS_FOLDER / f"{stage}.v{version:04d}.json"
 
@@ -164,12 +185,27 @@ def read_json(path: Path, output_type: type[T]) -> T:
         EvidenceUnreadable: missing, no plain file, not JSON, or not of that type; the message names file, field and
             reason.
     """
+    return read_json_as_stored(path, lambda data: msgspec.json.decode(data, type=output_type))
+
+
+def read_json_as_stored(path: Path, decode: Callable[[bytes], T]) -> T:
+    """What somebody makes of the bytes of a JSON file, for whom its values alone are not enough.
+
+    Args:
+        path: of the file.
+        decode: raises `msgspec.DecodeError` for what is not as it must be.
+
+    Raises:
+        EvidenceUnreadable: as `read_json`.
+    """
     try:
-        return msgspec.json.decode(read_regular(path, MAX_JSON_BYTES), type=output_type)
+        return decode(read_regular(path, MAX_JSON_BYTES))
     except OSError as error:
         raise EvidenceUnreadable(f"{path}: {error.strerror or error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise EvidenceUnreadable(f"{path}: {error}; the file is damaged or of another version") from error
+        raise EvidenceUnreadable(
+            f"{path}: {error}; the file is damaged, or another version of this package wrote it and can read it"
+        ) from error
 
 
 def write_json(path: Path, value: object) -> None:

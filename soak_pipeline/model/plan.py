@@ -13,6 +13,7 @@ import msgspec
 
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.profile import Profile
+from soak_pipeline.model.stored import stored_shape
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES, split_by_share, tenant_id_of
 from soak_pipeline.model.thresholds import Thresholds
@@ -34,7 +35,7 @@ TOOLS = ("read_file", "write_file", "list_dir", "sys_stats")
 """Tools that every soak agent may call; all calls are benign."""
 
 
-class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
+class TenantPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One soak tenant.
 
     Attributes:
@@ -52,8 +53,10 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True):
     rpm_limit: int
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that was decided before the first request.
+
+    A stored plan with a field that is not known here is refused: nobody could say what load it planned.
 
     Attributes:
         run_id: UTC timestamp `YYYYMMDDTHHMMSSZ`; names the run folder and the Dagster partition.
@@ -244,22 +247,12 @@ def plan_hash_as_stored(document: bytes) -> str:
     """The hash that a stored plan had when it was frozen.
 
     A plan gains fields with time. Those that the document lacks are left out, so that a run of an older version is
-    still known to have been provisioned under its own plan.
+    still known to have been provisioned and judged under its own plan.
 
     Raises:
-        msgspec.ValidationError: it is no plan.
+        msgspec.DecodeError: it is no plan.
     """
-    stored = msgspec.json.decode(document)
-    plan = msgspec.to_builtins(msgspec.convert(stored, Plan), order="deterministic")
-    return hashlib.sha256(msgspec.json.encode(_only_what_is_in(stored, plan))).hexdigest()
-
-
-def _only_what_is_in(stored: object, plan: object) -> object:
-    if isinstance(plan, dict) and isinstance(stored, dict):
-        return {name: _only_what_is_in(stored[name], value) for name, value in plan.items() if name in stored}
-    if isinstance(plan, list) and isinstance(stored, list):
-        return [_only_what_is_in(before, value) for before, value in zip(stored, plan, strict=True)]
-    return plan
+    return stored_shape(document, Plan).digest
 
 
 def soak_session(plan: Plan) -> LoadSession:

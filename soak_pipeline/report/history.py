@@ -18,6 +18,7 @@ from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders,
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.stored import different_fields
 from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
@@ -93,16 +94,22 @@ class Group:
 
 def write_history(reports: Path) -> Path:
     """Writes the history of every run under `reports` and returns its path, `{reports}/soak/history.html`."""
+    runs, unreadable = stored_runs(reports)
+    path = reports / "soak" / HISTORY_FILE
+    write_text(path, history_html(runs, unreadable))
+    return path
+
+
+def stored_runs(reports: Path) -> tuple[list[StoredRun], list[tuple[str, str]]]:
+    """Every run under `reports` that has a readable verdict, oldest first; of each other one its id and the reason."""
     runs: list[StoredRun] = []
     unreadable: list[tuple[str, str]] = []
     for folder in run_folders(reports):
         try:
             runs.append(stored_run(folder))
         except EvidenceUnreadable as error:
-            unreadable.append((folder.run_id, str(error).replace(str(folder.path), folder.run_id)))
-    path = reports / "soak" / HISTORY_FILE
-    write_text(path, history_html(runs, unreadable))
-    return path
+            unreadable.append((folder.run_id, folder.relative(str(error))))
+    return runs, unreadable
 
 
 def stored_run(folder: RunFolder) -> StoredRun:
@@ -135,16 +142,16 @@ def _load_words(folder: RunFolder, name: str) -> str:
     try:
         profile = folder.read_plan().profile
     except EvidenceUnreadable:
-        return name
-    built_in = PROFILES.get(name, profile)
-    if profile == built_in:
+        return f"{name} (plan not readable)"
+    changed = different_fields(profile, PROFILES.get(name, profile))
+    if not changed:
         return name
     words = [
-        f"{profile.users:,} users" if profile.users != built_in.users else "",
-        f"{profile.soak_s:,.0f} s" if profile.soak_s != built_in.soak_s else "",
-        "classic fairness" if profile.fairness.order != built_in.fairness.order else "",
+        f"{profile.users:,} users" if "users" in changed else "",
+        f"{profile.soak_s:,.0f} s" if "soak_s" in changed else "",
+        "classic fairness" if "fairness.order" in changed else "",
     ]
-    return f"{name} ({', '.join(word for word in words if word) or 'changed'})"
+    return f"{name} ({', '.join(filter(None, words)) or f'other {next(iter(changed))}'})"
 
 
 def history_html(runs: Iterable[StoredRun], unreadable: Sequence[tuple[str, str]] = ()) -> str:

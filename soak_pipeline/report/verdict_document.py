@@ -14,6 +14,7 @@ import msgspec
 
 from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.plan import Plan, plan_hash
+from soak_pipeline.model.stored import StoredShape, stored_shape
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
 
 VERDICT_FILE = "verdict.json"
@@ -56,13 +57,16 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     format_version: int = FORMAT_VERSION
 
 
-def verdict_document(plan: Plan, judgement: Judgement, ended_us: int | None = None) -> VerdictDocument:
+def verdict_document(
+    plan: Plan, judgement: Judgement, ended_us: int | None = None, *, frozen_hash: str | None = None
+) -> VerdictDocument:
     """Binds a judgement to the plan it was made under.
 
     Args:
         plan: the run's frozen plan.
         judgement: of that run.
         ended_us: when the last evidence was taken, microseconds since the plan's epoch; None when unknown.
+        frozen_hash: the plan's hash when it was frozen, perhaps by another version; None for one of this version.
     """
     document = VerdictDocument(
         run_id=plan.run_id,
@@ -70,7 +74,7 @@ def verdict_document(plan: Plan, judgement: Judgement, ended_us: int | None = No
         commit=plan.commit,
         profile=plan.profile.name,
         target=plan.target.name,
-        plan_hash=plan_hash(plan),
+        plan_hash=plan_hash(plan) if frozen_hash is None else frozen_hash,
         verdict=judgement.verdict,
         why=reason_of(judgement),
         next_step=next_step_of(judgement),
@@ -92,6 +96,16 @@ def digest_of(document: VerdictDocument) -> str:
     blank = msgspec.structs.replace(document, digest="")
     as_read = msgspec.json.decode(msgspec.json.encode(blank), type=VerdictDocument)
     return hashlib.sha256(msgspec.json.encode(as_read, order="deterministic")).hexdigest()
+
+
+def verdict_as_stored(document: bytes) -> tuple[VerdictDocument, StoredShape]:
+    """A stored verdict, with the digest that it should carry, and how another version shaped it.
+
+    Raises:
+        msgspec.DecodeError: it is no verdict.
+    """
+    verdict = msgspec.json.decode(document, type=VerdictDocument)
+    return verdict, stored_shape(document, VerdictDocument, digest="")
 
 
 def moment(plan: Plan, time_us: int) -> str:

@@ -43,7 +43,7 @@ def write_report(evidence: RunEvidence, judgement: Judgement, documents: Documen
         What the verdict is bound to, and the files that were written, relative to the run folder.
     """
     course = course_of(evidence)
-    document = verdict_document(evidence.plan, judgement, course.ended_us)
+    document = verdict_document(evidence.plan, judgement, course.ended_us, frozen_hash=evidence.plan_hash)
     written = tuple(
         name for name, write in _writers(evidence, course, document, documents, folder) if _written(folder, name, write)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from soak_pipeline.model.plan import Plan, make_plan, plan_hash
+from soak_pipeline.model.plan import Plan, make_plan
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import ProvisionedRun
 from soak_pipeline.stages.clock import utc_now
@@ -82,7 +82,7 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
     context.log(f"provisioned {len(tenants)} tenants on {plan.target.name}")
     return ProvisionedRun(
         run_id=plan.run_id,
-        plan_hash=plan_hash(plan),
+        plan_hash=context.folder.plan_hash(),
         tenants=tenants,
         capabilities=capabilities,
         clock_skew_s=clock_skew_s,

@@ -198,7 +198,7 @@ def _without_the_worst(document: VerdictDocument) -> VerdictDocument:
     [
         (_edit(verdict=Verdict.PASS), "digest does not match"),
         (_all_pass, "digest does not match"),
-        (_edit(digest=""), "digest does not match"),
+        (_edit(digest=""), "carries no digest"),
         (_signed(_edit(verdict=Verdict.PASS)), "contradicts itself"),
         (_signed(_without_the_worst), "says nothing about roots_are_sealed"),
         (_signed(_edit(run_id="20261122T000000Z")), "is of another run"),
@@ -206,7 +206,7 @@ def _without_the_worst(document: VerdictDocument) -> VerdictDocument:
         (_signed(_edit(commit="fedcba9")), "is of another run, release, commit"),
         (_signed(_edit(profile="smoke")), "is of another run"),
         (_signed(_edit(target="other")), "is of another run"),
-        (_signed(_edit(plan_hash="0" * 64)), "plan hashes differ"),
+        (_signed(_edit(plan_hash="0" * 64)), "names plan 000000000000, the plan's hash is "),
         (_signed(_edit(thresholds_changed={"error_share_max": 1.0})), "changed the load or the limits"),
     ],
 )
@@ -222,7 +222,7 @@ def test_a_plan_that_was_changed_afterwards_keeps_it_shut(tmp_path: Path) -> Non
     plan = folder.plan_path.read_text()
     assert '"seed": 1,' in plan
     folder.plan_path.write_text(plan.replace('"seed": 1,', '"seed": 2,'))
-    assert "plan hashes differ" in _ask(tmp_path).why
+    assert "was not made from the plan beside it" in _ask(tmp_path).why
 
 
 def test_a_run_that_cannot_be_attributed_keeps_it_shut(tmp_path: Path) -> None:
