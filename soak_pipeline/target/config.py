@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 import psycopg.conninfo
-import yaml
 
 from soak_pipeline.model.errors import BadInput, LoadRefused
 from soak_pipeline.model.plan import Plan, peak_load
 from soak_pipeline.model.profile import MAX_USERS
 from soak_pipeline.model.target import DatabaseNames, Target
+from soak_pipeline.target.plain_yaml import read_plain_yaml
 
 MAX_FILE_BYTES = 64 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -95,7 +95,7 @@ def load_target(path: Path) -> Target:
             and what is allowed.
     """
     subject = f"target {path}"
-    document = _read_yaml(path, subject)
+    document = read_plain_yaml(path, subject, limit_bytes=MAX_FILE_BYTES)
     problems: list[str] = []
     target = _converted(document, Target, "", problems)
     if target is not None:
@@ -284,47 +284,6 @@ class _Environment:
                 f"environment variable {variable} (URL of Redis) does not hold a URL redis://, rediss:// or unix://"
             )
         return value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without what a target file never needs: anchors, which can blow up a small file, and repeated keys."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, "a key is not text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is repeated", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path, subject: str) -> Any:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise BadInput(subject, [f"cannot be read: {error.strerror or type(error).__name__}"]) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise BadInput(subject, [f"is larger than {MAX_FILE_BYTES} bytes; a target file is a few dozen lines"])
-    try:
-        return yaml.load(data.decode(), Loader=_StrictLoader)
-    except UnicodeDecodeError:
-        raise BadInput(subject, ["is not UTF-8 text"]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise BadInput(subject, [f"is not plain YAML: {where}{error.problem}"]) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BadInput(subject, [f"is not plain YAML: {type(error).__name__}"]) from None
 
 
 def _converted(document: Any, kind: type[_Struct], prefix: str, problems: list[str]) -> _Struct | None:

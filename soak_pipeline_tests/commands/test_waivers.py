@@ -128,7 +128,7 @@ def test_what_is_no_list_of_waivers_is_refused(tmp_path: Path, content: str) -> 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "waivers.yaml"
     path.write_text("- {criterion: nothing_leaks, owner: a, reason: b, expiry: 2026-01-01, expiry: 2027-01-01}\n")
-    with pytest.raises(BadInput, match="key 'expiry' stands twice"):
+    with pytest.raises(BadInput, match="line 1, column 71: key 'expiry' is repeated"):
         read_waivers(path)
 
 
