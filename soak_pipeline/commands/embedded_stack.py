@@ -21,10 +21,10 @@ import psutil
 
 from soak_pipeline.evidence.run_folder import read_json, write_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
+from soak_pipeline.stages.dagster_home import PROJECT_ROOT
 from soak_pipeline.stages.target_lock import state_dir
 
 PLATFORM = ("-m", "infra.acp")
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class _Owner(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import psutil
 
-from soak_pipeline.commands.embedded_stack import PROJECT_ROOT, embedded_stack, remove_leftover_stack
+from soak_pipeline.commands.embedded_stack import embedded_stack, remove_leftover_stack
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
+from soak_pipeline.stages.dagster_home import PROJECT_ROOT, prepare_dagster_home
 from soak_pipeline.stages.guardian import MODULE as GUARDIAN_MODULE
 from soak_pipeline.stages.guardian import start_guardian
 from soak_pipeline.stages.target_lock import dagster_home
@@ -35,10 +36,7 @@ GROUP_END_LIMIT_S = 60.0
 def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
     """Serves the UI until it is interrupted; returns its exit code."""
     home = dagster_home(environment)
-    home.mkdir(parents=True, exist_ok=True)
-    settings = home / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text((PROJECT_ROOT / "infra" / "dagster" / "dagster.yaml").read_text())
+    prepare_dagster_home(home)
     with embedded_stack(environment) as stack:
         command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(

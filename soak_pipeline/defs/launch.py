@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -34,9 +33,8 @@ from soak_pipeline.model import errors
 from soak_pipeline.model.plan import checked_run_id
 from soak_pipeline.model.progress import OPERATOR_MARK
 from soak_pipeline.model.request import SoakRequest
+from soak_pipeline.stages.dagster_home import prepare_dagster_home
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-INSTANCE_SETTINGS = PROJECT_ROOT / "infra" / "dagster" / "dagster.yaml"
 EXIT_CANCELLED = 130
 
 
@@ -70,7 +68,7 @@ def launch(run_id: str, job_name: str, request: SoakRequest) -> int:
     """Adds the partition, runs the job in this process, and says how it ended as an exit code."""
     from soak_pipeline.definitions import defs
 
-    prepare_dagster_home()
+    prepare_dagster_home(_dagster_home())
     guarding.leave_to_starter()
     job = defs().resolve_job_def(job_name)
     with dg.DagsterInstance.get() as instance:
@@ -96,18 +94,15 @@ def watch_lifeline(descriptor: int) -> None:
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
-def prepare_dagster_home() -> None:
-    """Makes `DAGSTER_HOME`, with the project's instance settings unless the folder has its own.
+def _dagster_home() -> Path:
+    """Where Dagster looks for its home.
 
     Raises:
         BadInput: the variable is not set.
     """
     if not os.environ.get("DAGSTER_HOME"):
         raise errors.BadInput("DAGSTER_HOME", ["is not set; name the folder where Dagster keeps its runs"])
-    home = Path(os.environ["DAGSTER_HOME"])
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(INSTANCE_SETTINGS, home / "dagster.yaml")
+    return Path(os.environ["DAGSTER_HOME"])
 
 
 def _ended(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> int:

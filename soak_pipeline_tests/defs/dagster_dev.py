@@ -16,8 +16,8 @@ from typing import TypeVar
 
 import httpx
 
-from soak_pipeline.defs.launch import PROJECT_ROOT
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.stages.dagster_home import PROJECT_ROOT
 from soak_pipeline_tests.infra.servers import free_port
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from soak_pipeline.defs.launch import PROJECT_ROOT, prepare_dagster_home
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus, TeardownReceipt
+from soak_pipeline.stages.dagster_home import PROJECT_ROOT, prepare_dagster_home
 from soak_pipeline_tests.defs.conftest import RUN_ID
 
 PATIENCE_S = 60.0
@@ -93,17 +93,15 @@ def test_a_run_to_its_verdict(launcher: Launcher) -> None:
     assert [line for line in lines if not line.startswith("soak: ")] == []
 
 
-def test_an_instance_of_its_own_reports_nothing_to_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    prepare_dagster_home()
+def test_an_instance_of_its_own_reports_nothing_to_anybody(tmp_path: Path) -> None:
+    prepare_dagster_home(tmp_path / "home")
     with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
         assert not instance.telemetry_enabled
 
 
-def test_settings_of_the_operator_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+def test_settings_of_the_operator_are_kept(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text("nux: {enabled: false}\n")
-    prepare_dagster_home()
+    prepare_dagster_home(tmp_path)
     assert (tmp_path / "dagster.yaml").read_text() == "nux: {enabled: false}\n"
 
 

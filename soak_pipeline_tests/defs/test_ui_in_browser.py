@@ -13,9 +13,9 @@ import pytest
 
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.definitions import defs
-from soak_pipeline.defs.launch import PROJECT_ROOT, prepare_dagster_home
 from soak_pipeline.defs.partitions import ensure_soak_run
 from soak_pipeline.evidence.seal import seal_new
+from soak_pipeline.stages.dagster_home import PROJECT_ROOT, prepare_dagster_home
 from soak_pipeline_tests.browser.chromium import MISSING, Browser, chromium
 from soak_pipeline_tests.defs.conftest import RUN_ID
 from soak_pipeline_tests.defs.daemon import wait_for
@@ -40,7 +40,7 @@ def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOAK_REPORTS_DIR", environment["SOAK_REPORTS_DIR"])
         patch.setenv("DAGSTER_HOME", environment["DAGSTER_HOME"])
-        prepare_dagster_home()
+        prepare_dagster_home(folder / "home")
         with dg.DagsterInstance.get() as instance:
             ensure_soak_run(instance, RUN_ID)
             job = defs().resolve_job_def("rejudge")
