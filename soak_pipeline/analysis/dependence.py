@@ -98,7 +98,9 @@ def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float
     threshold = float(np.partition(vector, rank - 1)[rank - 1])
     slot = ((times - times.min()) // block_s).astype(np.int64)
     counts = np.bincount(slot).astype(np.float64)
-    beyond = np.bincount(slot[vector > threshold], minlength=counts.size).astype(np.float64)
+    # Where the slowest values are all alike, as calls that ran into the timeout, none is above the percentile.
+    is_beyond = vector > threshold if (vector > threshold).any() else vector >= threshold
+    beyond = np.bincount(slot[is_beyond], minlength=counts.size).astype(np.float64)
     counts, beyond = counts[counts > 0], beyond[counts > 0]
     blocks = counts.size
     overall = float(beyond.sum() / counts.sum())

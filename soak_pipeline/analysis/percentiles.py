@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from soak_pipeline.analysis.arrays import FloatArray, finite_vector, same_length, share_between_0_and_1
 from soak_pipeline.analysis.decision import Side, side_of_limit
+from soak_pipeline.analysis.dependence import exceedance_design_effect
 from soak_pipeline.analysis.distributions import binomial_cdf
 
 MOST_WINDOWS = 10_000
@@ -229,9 +230,11 @@ def windowed_percentiles(
     end_s: float,
     window_s: float = 300.0,
     confidence: float = 0.95,
-    design_effect: float = 1.0,
 ) -> WindowedPercentiles:
     """Judge one percentile in every window of a phase, and name the worst.
+
+    Each window has the design effect of its own values: calls that were slow together in one window say nothing about
+    how well another one is known.
 
     Args:
         times_s: when each value was due (intended start), in seconds on any one clock; any order.
@@ -240,7 +243,7 @@ def windowed_percentiles(
         limit: budget in the unit of the values.
         start_s, end_s: the phase on the clock of `times_s`; values outside are not judged.
         window_s: length of a window in seconds; see `window_edges` for the remainder.
-        confidence, design_effect: as in `percentile_estimates`.
+        confidence: as in `percentile_estimates`.
 
     Raises ValueError for unequal lengths, non-finite values or an empty phase.
     """
@@ -253,7 +256,7 @@ def windowed_percentiles(
     inside = (slot >= 0) & (slot <= len(edges) - 2)
     # Numpy's stable sort of small unsigned integers is a radix sort: linear in the number of requests.
     order = np.argsort(slot[inside].astype(np.uint16), kind="stable")
-    grouped = vector[inside][order]
+    grouped, grouped_times = vector[inside][order], times[inside][order]
     bounds = np.concatenate(([0], np.cumsum(np.bincount(slot[inside], minlength=len(edges) - 1))))
     count = len(edges) - 1
     shared_confidence = 1.0 - (1.0 - confidence) / count
@@ -261,11 +264,12 @@ def windowed_percentiles(
     sides: list[Side] = []
     for index in range(count):
         part = grouped[bounds[index] : bounds[index + 1]]
-        estimate = percentile_estimate(part, share, confidence=confidence, design_effect=design_effect)
+        effect = exceedance_design_effect(grouped_times[bounds[index] : bounds[index + 1]], part, share)
+        estimate = percentile_estimate(part, share, confidence=confidence, design_effect=effect)
         windows.append(WindowPercentile(float(edges[index]), float(edges[index + 1]), estimate))
         side = compare_to_limit(estimate, limit)
         if side is Side.ABOVE and count > 1:
-            strict = percentile_estimate(part, share, confidence=shared_confidence, design_effect=design_effect)
+            strict = percentile_estimate(part, share, confidence=shared_confidence, design_effect=effect)
             side = compare_to_limit(strict, limit)
         sides.append(side)
     with_value = [window for window in windows if window.estimate.value is not None]

@@ -148,7 +148,10 @@ def _words(estimate: PercentileEstimate, where: str) -> str:
         return f"made no executed call {where}"
     p95 = f"p95 was {ms(estimate.value)} {where}"
     if estimate.lower is None or estimate.upper is None:
-        return f"{p95} ({count(estimate.samples, 'sample')}, too few for an upper bound)"
+        worth = ""
+        if estimate.effective_samples < estimate.samples:
+            worth = f", worth {count(estimate.effective_samples)} because slow calls came together"
+        return f"{p95} ({count(estimate.samples, 'sample')}{worth}: too few for an upper bound)"
     return f"{p95} (95 % interval {ms(estimate.lower)} to {ms(estimate.upper)})"
 
 

@@ -82,7 +82,6 @@ def soak_windows(evidence: RunEvidence, group: LatencyGroup) -> WindowedPercenti
         end_s=stretch[1],
         window_s=WINDOW_S,
         confidence=CONFIDENCE,
-        design_effect=design_effect(group),
     )
 
 

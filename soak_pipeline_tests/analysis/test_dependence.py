@@ -85,3 +85,10 @@ def test_few_blocks_claim_nothing() -> None:
     assert exceedance_design_effect(np.linspace(0, 60, 500), np.arange(500.0), 0.95) == 1.0
     assert math.isclose(exceedance_design_effect([], [], 0.95), 1.0)
     assert exceedance_design_effect(np.arange(1000.0), np.ones(1000), 0.95) == 1.0
+
+
+def test_values_that_all_ran_into_one_timeout_together_have_a_design_effect() -> None:
+    times = np.arange(6000.0) / 10.0
+    values = np.full(6000, 40.0)
+    values[2000:2450] = 30_000.0
+    assert exceedance_design_effect(times, values, 0.95) > 100.0

@@ -186,6 +186,18 @@ def test_a_window_without_samples_leaves_the_answer_open() -> None:
     assert result.side is Side.OPEN
 
 
+def test_a_stall_in_one_window_takes_nothing_from_what_is_known_of_the_others() -> None:
+    times, values = _phase(np.random.default_rng(9), slow_window=None)
+    values[(times >= 1600) & (times < 1640)] = 3000.0
+    stalled = windowed_percentiles(times, values, 0.95, limit=250.0, start_s=1000.0, end_s=2200.0)
+    *others, _ = (window for window in stalled.windows if window.start_s != 1600.0)
+    assert all(window.estimate.upper is not None and window.estimate.upper < 250.0 for window in others)
+    slow = next(window.estimate for window in stalled.windows if window.start_s == 1600.0)
+    assert slow.value == 3000.0
+    # All the slow calls of that window are one event of forty seconds, so its samples count as few.
+    assert slow.effective_samples < slow.samples / 20
+
+
 def test_values_outside_the_phase_are_not_judged_and_the_last_instant_is() -> None:
     result = windowed_percentiles(
         [0.0, 9.9, 10.0, 20.0, 20.1], [1, 2, 3, 4, 5], 0.5, limit=9.0, start_s=0.0, end_s=20.0, window_s=10.0

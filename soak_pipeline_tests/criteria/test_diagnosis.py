@@ -11,7 +11,7 @@ from soak_pipeline.criteria.documents import reconcile_document
 from soak_pipeline.model.stage_outputs import PlatformReading
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline_tests.criteria.judging import HALF_HOUR, SMALL, evidence_of, finding_of, judged, result_of
-from soak_pipeline_tests.evidence_defects import DEFECTS, change_drain, change_output, change_part, slow_down
+from soak_pipeline_tests.evidence_defects import DEFECTS, change_drain, change_output, change_part, go_wrong, slow_down
 from soak_pipeline_tests.evidence_factory import Defect, SyntheticRun
 
 USAGE = "usage_matches_audit"
@@ -168,3 +168,39 @@ def test_a_drain_that_was_watched_to_its_late_end_fails(tmp_path: Path) -> None:
     result = judged(tmp_path, USAGE, partial(change_drain, seconds=200.0, first_look_s=20.0))
 
     assert result.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("share", "cause"), [(0.009, "gateway_saturated"), (0.011, "calls_hang")])
+def test_calls_without_an_answer_explain_slowness_only_where_they_are_a_fifth_of_the_slow_ones(
+    tmp_path: Path, share: float, cause: str
+) -> None:
+    slow = partial(slow_down, factor=20.0, phase="soak")
+    lost = partial(go_wrong, outcome="timeout", status=0, share=share, phase="soak", kind="allowed")
+    result = judged(tmp_path, "gateway_p95_is_under_slo", slow, lost)
+    assert (result.verdict, result.cause) == (Verdict.FAIL, cause)
+
+
+def busy_host(idle: float) -> Defect:
+    def take(run: SyntheticRun) -> None:
+        for series, value in (("cpu_idle_share", idle), ("load_average", 17.5)):
+            times, values = run.telemetry["host", "host", series]
+            run.telemetry["host", "host", series] = (times, 0.0 * values + value)
+
+    return take
+
+
+@pytest.mark.parametrize(("idle", "is_told"), [(0.049, True), (0.05, False)])
+@pytest.mark.parametrize(
+    ("defect", "criterion", "cause"),
+    [
+        (partial(slow_down, factor=20.0, phase="soak"), "gateway_p95_is_under_slo", "gateway_saturated"),
+        (twice_as_slow, "quiet_tenants_are_protected", "sharing_unfair"),
+    ],
+)
+def test_a_machine_without_cpu_left_is_named_beside_the_cause(
+    tmp_path: Path, defect: Defect, criterion: str, cause: str, idle: float, is_told: bool
+) -> None:
+    result = judged(tmp_path, criterion, defect, busy_host(idle))
+    assert (result.verdict, result.cause) == (Verdict.FAIL, cause)
+    assert ("4.9 % of its CPU idle in the soak, load average 17.5" in result.likely_cause) is is_told
+    assert ("what else ran on that machine" in result.fix) is is_told

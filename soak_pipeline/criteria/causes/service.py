@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 
 from soak_pipeline.criteria.causes.figures import Diagnosis, total
+from soak_pipeline.criteria.host import host_mean
 from soak_pipeline.criteria.latency_samples import latency_groups
-from soak_pipeline.criteria.wording import count, listed, ms, quantity
+from soak_pipeline.criteria.wording import count, listed, ms, quantity, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import Kind, Phase
@@ -18,17 +19,26 @@ from soak_pipeline.model.verdict import Finding
 QUARTERS = 4
 FEWEST_OF_A_QUARTER = 30
 DRIFT_RATIO = 1.5
+HANGING_SHARE = 0.01
+"""Of the executed calls without an answer, from which on they explain a slow p95: a fifth of the calls beyond it."""
+
+BUSY_IDLE_SHARE = 0.05
+"""A host with less of its CPU idle than this (mean over the soak) had none left for a while."""
 
 
 def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """p95 beyond its limit."""
+    return _beside_a_busy_host(evidence, _slow(evidence, findings))
+
+
+def _slow(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     tenants = [finding.subject for finding in findings]
     service = max(
         (float(value) for f in findings if isinstance(value := f.figures.get("service_ms_p95"), float)), default=0
     )
     latency = max((finding.observed or 0.0 for finding in findings), default=0.0)
     unanswered = total(findings, "unanswered")
-    if unanswered:
+    if unanswered and unanswered >= HANGING_SHARE * total(findings, "samples"):
         return Diagnosis(
             "calls_hang",
             f"{count(unanswered, 'call')} got no answer within the timeout: calls hang behind an exhausted pool or "
@@ -62,6 +72,19 @@ def slow_gateway(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
     )
 
 
+def _beside_a_busy_host(evidence: RunEvidence, diagnosis: Diagnosis) -> Diagnosis:
+    """The diagnosis, and the word that the machine may be at fault where it had no CPU left."""
+    idle, load = host_mean(evidence, "cpu_idle_share"), host_mean(evidence, "load_average")
+    if idle is None or idle >= BUSY_IDLE_SHARE:
+        return diagnosis
+    waiting = "" if load is None else f", load average {load:.1f}"
+    return diagnosis._replace(
+        likely_cause=f"{diagnosis.likely_cause} But the machine that sent the load had {share(idle)} of its CPU idle "
+        f"in the soak{waiting}; if the platform runs there too, it had to wait as well.",
+        fix=f"See first what else ran on that machine, and run again without it. {diagnosis.fix}",
+    )
+
+
 def _rising_quarters(evidence: RunEvidence) -> list[float]:
     """Median latency of executed calls (ms) in the quarters of the soak, where each is slower than the one before it
     and the last by half at least than the first; else empty."""
@@ -80,6 +103,10 @@ def _rising_quarters(evidence: RunEvidence) -> list[float]:
 
 def unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Quiet tenants that suffer in the burst."""
+    return _beside_a_busy_host(evidence, _unfair(evidence, findings))
+
+
+def _unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     if all(finding.unit == "share" for finding in findings):
         return Diagnosis(
             "limit_shared",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from soak_pipeline.criteria.host import host_mean
 from soak_pipeline.criteria.results import unmeasured
 from soak_pipeline.criteria.sources import unavailable
 from soak_pipeline.criteria.validity.condition import holds_or_open
@@ -89,10 +90,10 @@ def clocks_agree(evidence: RunEvidence) -> Finding:
 def host_was_ours(evidence: RunEvidence) -> Finding:
     """The hypervisor left us the host's CPU."""
     limit = evidence.thresholds.host_steal_share_max
-    mean = _host_mean(evidence, "cpu_steal_share")
+    mean = host_mean(evidence, "cpu_steal_share")
     if mean is None:
         return unmeasured("host steal", "CPU time taken by the hypervisor was not recorded in the soak")
-    idle = _host_mean(evidence, "cpu_idle_share")
+    idle = host_mean(evidence, "cpu_idle_share")
     return Finding(
         subject="host steal",
         verdict=holds_or_open(mean <= limit),
@@ -106,7 +107,7 @@ def host_was_ours(evidence: RunEvidence) -> Finding:
 
 def host_load(evidence: RunEvidence) -> Finding:
     """Recorded so that a reader can tell a busy host; it has no limit."""
-    mean = _host_mean(evidence, "load_average")
+    mean = host_mean(evidence, "load_average")
     if mean is None:
         return unmeasured("host load", "the host's load average was not recorded in the soak")
     return Finding(
@@ -116,17 +117,3 @@ def host_load(evidence: RunEvidence) -> Finding:
         unit="count",
         why=f"the host's load average was {mean:.1f} in the soak",
     )
-
-
-def _host_mean(evidence: RunEvidence, series: str) -> float | None:
-    stretch = soak_stretch_s(evidence)
-    if stretch is None:
-        return None
-    parts = [
-        samples.between(*stretch).values
-        for key, samples in evidence.telemetry.items()
-        if key.source == Source.HOST and key.series == series
-    ]
-    values = np.concatenate(parts) if parts else np.empty(0)
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else None
