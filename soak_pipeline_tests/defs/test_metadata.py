@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 import msgspec
+import pytest
 
+from soak_pipeline.defs.metadata import overview
 from soak_pipeline.defs.metadata.stages import phase_metadata, teardown_metadata
 from soak_pipeline.defs.metadata.values import table, text
 from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_metadata, report_metadata
-from soak_pipeline.evidence.run_folder import RunFolder, write_json
+from soak_pipeline.evidence.run_folder import RunFolder, read_json, write_json
 from soak_pipeline.model.documents import LatencyDocument, LatencyRow, Percentile, Percentiles
 from soak_pipeline.model.stage_outputs import (
     FinalVerdict,
@@ -102,7 +104,25 @@ def test_the_report_shows_percentiles_per_tenant_on_both_clocks(tmp_path) -> Non
 
 def test_a_report_without_latency_says_so(tmp_path) -> None:
     metadata = report_metadata(_final(), JUDGEMENT, RunFolder(tmp_path, JUDGEMENT.run_id))
-    assert str(metadata["latency"].value).startswith("not measured: ")
+    missing = "No such file or directory"
+    assert metadata["latency"].value == f"not measured: latency.json: {missing}"
+    assert metadata["fairness"].value == f"not measured: ../../fairness/{JUDGEMENT.run_id}/comparison.json: {missing}"
+    assert str(metadata["resources"].value).startswith("not measured: ")
+    assert str(tmp_path) not in "".join(str(metadata[name].value) for name in ("latency", "fairness", "resources"))
+
+
+def test_the_report_reads_its_latency_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path, JUDGEMENT.run_id)
+    write_json(folder.path / "latency.json", _latency_document())
+    read: list[str] = []
+
+    def counted(path, output_type):
+        read.append(path.name)
+        return read_json(path, output_type)
+
+    monkeypatch.setattr(overview, "read_json", counted)
+    report_metadata(_final(), JUDGEMENT, folder)
+    assert read.count("latency.json") == 1
 
 
 def test_a_tenant_that_is_not_blocked_catches_the_eye() -> None:

@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 
 from soak_pipeline.criteria.registry import CRITERIA
+from soak_pipeline.defs.assets.post_run_checks import check_result
 from soak_pipeline.evidence.bundle import STAGE_OUTPUTS, read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder, run_folders
 from soak_pipeline.model.stage_outputs import FinalVerdict
-from soak_pipeline.model.verdict import Judgement, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
 from soak_pipeline_tests.defs.conftest import RUN_ID, RunJob
 
 STAGES = [*STAGE_OUTPUTS, "post_run_checks", "report"]
@@ -75,11 +76,20 @@ def test_whatever_is_not_a_pass_fails_the_run_but_everything_is_recorded(
     assert (folder.path / "verdict.json").is_file()
 
 
-def test_what_was_not_asked_is_neither_passed_nor_an_error(run_job: RunJob) -> None:
+def test_what_was_not_asked_raises_no_alarm_and_says_so_first(run_job: RunJob) -> None:
     leaks = _checks(run_job())["nothing_leaks"]
-    assert not leaks.passed
+    assert leaks.passed
     assert leaks.severity is dg.AssetCheckSeverity.WARN
+    assert leaks.description == "not asked: tenant E nothing_leaks"
     assert leaks.metadata["verdict"].value == "not asked"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_only_what_was_asked_can_fail_a_check(verdict: Verdict, asked: bool) -> None:
+    check = check_result(CriterionResult(name="nothing_leaks", verdict=verdict, why="because", asked=asked))
+    assert check.passed is (verdict is Verdict.PASS or not asked)
+    assert str(check.description) == ("because" if asked else "not asked: because")
 
 
 def test_a_criterion_without_a_result_is_inconclusive(

@@ -12,6 +12,7 @@ from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.step import stage_context
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
+from soak_pipeline.report.table import NOT_ASKED
 from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import post_run_checks as stage
 
@@ -53,13 +54,14 @@ def post_run_checks(
 def check_result(result: CriterionResult) -> dg.AssetCheckResult:
     """A criterion as an asset check, which knows only passed or not; the verdict itself is in the metadata.
 
-    What was not asked is not passed either, but only a warning.
+    What was not asked takes no part in the verdict. As a check that failed it would raise an alarm in every short run;
+    it passes, and its first words say that nothing was asked.
     """
     return dg.AssetCheckResult(
         check_name=result.name,
-        passed=result.asked and result.verdict is Verdict.PASS,
+        passed=not result.asked or result.verdict is Verdict.PASS,
         severity=dg.AssetCheckSeverity.ERROR if result.asked else dg.AssetCheckSeverity.WARN,
-        description=one_line(result.why),
+        description=one_line(result.why if result.asked else f"{NOT_ASKED}: {result.why}"),
         metadata=criterion_metadata(result),
     )
 

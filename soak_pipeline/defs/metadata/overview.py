@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import dagster as dg
+
 from soak_pipeline.criteria.nothing_leaks import PLATFORM_SOURCES
 from soak_pipeline.criteria.sources import LATENCY_FILE
 from soak_pipeline.defs.metadata.values import Bold, Metadata, course, first_to_last, plotted, table, text, verdict_cell
@@ -18,6 +20,7 @@ from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.quantities import NOT_MEASURED, quantity
+from soak_pipeline.report.table import NOT_ASKED
 from soak_pipeline.report.write import COMPARISON_FILE
 
 MAX_RESOURCES = 8
@@ -25,14 +28,19 @@ MAX_MISSING = 2
 MAX_RESOURCE_LINES = 3
 
 
-def latency_metadata(folder: RunFolder) -> Metadata:
-    """p95 and p99 of the soak's judged calls per tenant on both clocks, and p95 in the course of the soak."""
+def latency_metadata(folder: RunFolder) -> tuple[Metadata, Metadata]:
+    """The soak's judged calls per tenant.
+
+    Returns:
+        p95 and p99 on both clocks with p95 in the course of the soak, to be read; and p95 and p99 as numbers, which the
+        UI plots over the runs.
+    """
     try:
         document = read_json(folder.path / LATENCY_FILE, LatencyDocument)
     except EvidenceUnreadable as error:
-        return {"latency": text(f"not measured: {error}")}
+        return {"latency": _not_measured(error, folder)}, {}
     rows = [row for row in document.rows if row.phase == Phase.SOAK and row.kind == document.judged_kind]
-    metadata: Metadata = {
+    shown: Metadata = {
         "latency": table(
             ("tenant", "p95", "p99", "service p95", "service p99"),
             [
@@ -48,27 +56,16 @@ def latency_metadata(folder: RunFolder) -> Metadata:
             ],
         )
     }
+    numbers: Metadata = {}
     for row in rows:
         windows = sorted(
             (item for item in document.windows if item.tenant == row.tenant), key=lambda item: item.start_s
         )
         values = [math.nan if item.latency_ms_p95.value is None else item.latency_ms_p95.value for item in windows]
-        metadata |= course(f"latency_course_{row.tenant}", values, "ms", of="p95", limit=document.limit_ms)
-    return metadata
-
-
-def latency_to_plot(folder: RunFolder) -> Metadata:
-    """p95 and p99 of the soak's judged calls per tenant as numbers, which the UI plots over the runs."""
-    try:
-        document = read_json(folder.path / LATENCY_FILE, LatencyDocument)
-    except EvidenceUnreadable:
-        return {}
-    metadata: Metadata = {}
-    for row in document.rows:
-        if row.phase == Phase.SOAK and row.kind == document.judged_kind:
-            metadata |= plotted(f"latency_ms_p95_{row.tenant}", row.latency_ms.p95.value)
-            metadata |= plotted(f"latency_ms_p99_{row.tenant}", row.latency_ms.p99.value)
-    return metadata
+        shown |= course(f"latency_course_{row.tenant}", values, "ms", of="p95", limit=document.limit_ms)
+        numbers |= plotted(f"latency_ms_p95_{row.tenant}", row.latency_ms.p95.value)
+        numbers |= plotted(f"latency_ms_p99_{row.tenant}", row.latency_ms.p99.value)
+    return shown, numbers
 
 
 def fairness_metadata(folder: RunFolder) -> Metadata:
@@ -76,7 +73,7 @@ def fairness_metadata(folder: RunFolder) -> Metadata:
     try:
         document = read_json(folder.fairness_path / COMPARISON_FILE, FairnessDocument)
     except EvidenceUnreadable as error:
-        return {"fairness": text(f"not measured: {error}")}
+        return {"fairness": _not_measured(error, folder)}
     metadata: Metadata = {
         "fairness": table(
             ("tenant", "decision", "p99 at rest", "p99 in burst", "ratio", "interval"),
@@ -106,7 +103,7 @@ def resources_metadata(folder: RunFolder, leaks: CriterionResult | None) -> Meta
     try:
         telemetry = read_telemetry(folder.path)
     except EvidenceUnreadable as error:
-        return {"resources": text(f"not measured: {error}")}
+        return {"resources": _not_measured(error, folder)}
     series = {
         f"{key.owner} {key.series}": key
         for key in telemetry
@@ -126,11 +123,15 @@ def resources_metadata(folder: RunFolder, leaks: CriterionResult | None) -> Meta
         key, finding = series[name], judged.get(name)
         values = [float(value) for value in telemetry[key].values]
         leak = LEAK_SERIES[key.series]
-        verdict = verdict_cell(finding.verdict) if finding else "not asked"
+        verdict = verdict_cell(finding.verdict) if finding else NOT_ASKED
         rows.append((key.owner, leak.resource, first_to_last(values, leak.unit), verdict))
         if position <= MAX_RESOURCE_LINES:
             metadata |= course(f"resource_course_{position}", values, leak.unit, of=f"{key.owner} {leak.resource}")
     return {"resources": table(("whose", "resource", "first to last", "leak"), rows), **metadata}
+
+
+def _not_measured(error: EvidenceUnreadable, folder: RunFolder) -> dg.MetadataValue:
+    return text(f"not measured: {folder.relative(str(error))}")
 
 
 def _rank(key: SeriesKey, verdict: Verdict | None) -> tuple[int, int, str]:

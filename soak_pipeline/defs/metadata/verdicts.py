@@ -9,7 +9,6 @@ import dagster as dg
 from soak_pipeline.defs.metadata.overview import (
     fairness_metadata,
     latency_metadata,
-    latency_to_plot,
     resources_metadata,
 )
 from soak_pipeline.defs.metadata.values import Metadata, optional_text, plotted, table, text, verdict_cell
@@ -51,19 +50,20 @@ def criterion_metadata(result: CriterionResult) -> Metadata:
 def report_metadata(final: FinalVerdict, judgement: Judgement, folder: RunFolder) -> Metadata:
     """The verdict in one sentence, what to do next, the tables, and where the files are."""
     results = {result.name: result for result in judgement.criteria}
+    latency, latency_to_plot = latency_metadata(folder)
     return {
         "verdict": text(final.verdict),
         "why": text(final.why),
         "next_step": text(next_step_of(judgement)),
         "release": text(final.release or "not given"),
         **_criteria(judgement.criteria),
-        **latency_metadata(folder),
+        **latency,
         **fairness_metadata(folder),
         **resources_metadata(folder, results.get("nothing_leaks")),
         "run_folder": dg.MetadataValue.path(folder.path),
         "files": table(("file",), [(name,) for name in final.files]),
         **{name: dg.MetadataValue.path(folder.path / name) for name in _LINKED_FILES if name in final.files},
-        **latency_to_plot(folder),
+        **latency_to_plot,
     }
 
 
