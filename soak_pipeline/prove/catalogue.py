@@ -30,9 +30,9 @@ ASKS_ABOUT_LEAKS = {"leak_min_duration_s": 20.0, "leak_horizon_h": 0.25}
 
 LEAK_RUN_TIME = "90s"
 LEAK_EXPECTED_S = 165.0
-CLEAN_LEAK_RUN_TIME = "240s"
+CLEAN_LEAK_RUN_TIME = "360s"
 """That nothing leaks takes longer to show than that something does: a count that flickers has to be outlasted."""
-CLEAN_LEAK_EXPECTED_S = 320.0
+CLEAN_LEAK_EXPECTED_S = 440.0
 
 
 def _fails(criterion: str, cause: str, because: str = "") -> Turn:
@@ -242,7 +242,12 @@ CATALOGUE: tuple[Row, ...] = (
     ),
     _leak("redis_keys_without_ttl", "every request leaves a key that never expires", "redis_keys_grows"),
     _leak("growing_queue", "handled timeline events stay in their stream", "stream_length_grows"),
-    _leak("retries_accumulating", "more and more requests need a second attempt", "retries_per_request_grows"),
+    _leak(
+        "retries_accumulating",
+        "more and more requests need a second attempt, after the soak's minute and a half three in ten",
+        "retries_per_request_grows",
+        share_per_minute=0.2,
+    ),
     # Decisions and answers
     Row(
         name="attack_allowed",
