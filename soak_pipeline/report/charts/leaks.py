@@ -149,7 +149,8 @@ def _chart(index: int, item: _Drawn, start_s: float, restarts: Sequence[float], 
 def _y_range(values: Floats) -> tuple[float, float]:
     """At least a tenth of the level, so that mere noise does not look like a mountain."""
     low, high = float(values.min()), float(values.max())
-    spread = max(high - low, 0.1 * abs(float(np.median(values))), 1e-9)
+    # A series that is zero throughout has neither spread nor level.
+    spread = max(high - low, 0.1 * abs(float(np.median(values)))) or 1.0
     middle = (low + high) / 2.0
     bottom = middle - 0.65 * spread
     return (max(bottom, 0.0) if low >= 0 else bottom), middle + 0.7 * spread

@@ -195,7 +195,8 @@ def _summary(course: Course, requests: RequestTable, rates: Rates, errors: NDArr
     peak = float(np.sum(list(rates.values()), axis=0).max())
     count = int(errors.sum())
     trouble = [event.text for event in course.events if event.trouble]
-    words = f"{len(requests):,} requests in {duration(seconds)}, at most {number(round(peak))} per second; "
+    # Longer than from the first request to the last: the drain counts.
+    words = f"{len(requests):,} requests, at most {number(round(peak))} per second, in a run of {duration(seconds)}; "
     words += f"{count:,} user-visible errors" if count else "no user-visible error"
     return words + (f"; {'; '.join(trouble[:_EVENTS_DRAWN])}." if trouble else ".")
 

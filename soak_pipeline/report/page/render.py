@@ -22,7 +22,10 @@ from soak_pipeline.report.table import verdict_word
 from soak_pipeline.report.text import one_line, title_of
 
 FOLDED_FROM = 3
-"""Findings that hold, from which on they are folded away beside some that do not."""
+"""Findings, from which on it is worth folding them away."""
+
+SHOWN_UNMET = 8
+"""Findings that are not met, the worst first, that are seen at once."""
 
 _FILE_TO_SEE = re.compile(r"; see \S+\.(?:json|log|parquet)")
 """Where a sentence points to a file; the criterion lists it as its evidence."""
@@ -61,7 +64,7 @@ def _environment() -> Environment:
         brief=lambda text: _FILE_TO_SEE.sub("", text),
         drawing=Markup,
         limit_of=limit_of,
-        parted=_parted,
+        parted=parted_findings,
         plain=_plain,
         quantity=quantity,
         title_of=title_of,
@@ -76,12 +79,14 @@ def _shown(value: object) -> object:
     return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _parted(result: CriterionResult) -> tuple[Sequence[Finding], Sequence[Finding]]:
-    """The findings to show at once, and those to fold away: the ones that hold, beside some that do not."""
+def parted_findings(result: CriterionResult) -> tuple[Sequence[Finding], Sequence[Finding], Sequence[Finding]]:
+    """The findings to show at once, and those to fold away: what is not met beyond the first, and what holds."""
+    unmet = [finding for finding in result.findings if finding.verdict is not Verdict.PASS]
     holding = [finding for finding in result.findings if finding.verdict is Verdict.PASS]
-    if result.verdict is Verdict.PASS or len(holding) < FOLDED_FROM:
-        return result.findings, ()
-    return [finding for finding in result.findings if finding.verdict is not Verdict.PASS], holding
+    at_once = SHOWN_UNMET if len(unmet) >= SHOWN_UNMET + FOLDED_FROM else len(unmet)
+    if result.verdict is Verdict.PASS or (at_once == len(unmet) and len(holding) < FOLDED_FROM):
+        return result.findings, (), ()
+    return unmet[:at_once], unmet[at_once:], holding
 
 
 def _plain(value: object) -> str:

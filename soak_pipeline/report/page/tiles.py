@@ -35,7 +35,7 @@ def tiles_of(course: Course, documents: Documents, criteria: Sequence[CriterionR
     tones = {result.name: _TONES[result.verdict] for result in criteria if result.asked}
     return [
         *_traffic(course),
-        *_latency(documents, tones.get("gateway_p95_is_under_slo", "")),
+        *_latency(documents, next((result for result in criteria if result.name == "gateway_p95_is_under_slo"), None)),
         *_fairness(documents, tones.get("quiet_tenants_are_protected", "")),
         *_errors(course, tones.get("decisions_are_correct", "")),
         *_drain(documents, tones.get("usage_matches_audit", "")),
@@ -56,14 +56,21 @@ def _traffic(course: Course) -> Iterator[Tile]:
         yield Tile("Rate in the soak", number(round(sent / (soak.end_s - soak.start_s), 1)), detail)
 
 
-def _latency(documents: Documents, tone: str) -> Iterator[Tile]:
+def _latency(documents: Documents, result: CriterionResult | None) -> Iterator[Tile]:
+    """The slowest tenant over the soak; where a stretch of the soak decided, that stretch, with the soak beside it."""
     rows = [row for row in soak_rows(documents.latency) if row.latency_ms.p95.value is not None]
     if documents.latency is None or not rows:
         return
     slowest = max(rows, key=lambda row: row.latency_ms.p95.value or 0.0)
     limit = quantity(documents.latency.limit_ms, "ms")
-    p95 = quantity(slowest.latency_ms.p95.value, "ms")
-    yield Tile("Slowest p95", p95, f"tenant {slowest.tenant}, limit {limit}", tone)
+    p95 = slowest.latency_ms.p95.value or 0.0
+    tone = _TONES[result.verdict] if result is not None and result.asked else ""
+    if tone and result is not None and result.findings and result.observed is not None and result.observed > p95:
+        subject = result.findings[0].subject
+        detail = f"{subject} at its worst, limit {limit}; {quantity(p95, 'ms')} over the soak"
+        yield Tile("Slowest p95", quantity(result.observed, "ms"), detail, tone)
+        return
+    yield Tile("Slowest p95", quantity(p95, "ms"), f"tenant {slowest.tenant}, limit {limit}", tone)
 
 
 def _fairness(documents: Documents, tone: str) -> Iterator[Tile]:
