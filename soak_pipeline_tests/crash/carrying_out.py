@@ -140,12 +140,12 @@ class _Starter:
         self._ui: Ui | None = None
 
     def __call__(self, soak_s: float, *, prometheus: bool = False) -> Run:
+        prometheus_url = self._surroundings.start_prometheus() if prometheus else None
         if self.route is Route.COMMAND:
-            assert not prometheus, "there is nothing to scrape before `soak run` has started the platform"
-            return start_command_run(self._surroundings, soak_s)
+            return start_command_run(self._surroundings, soak_s, prometheus_url)
         if self._ui is None or not self._ui.lives():
             self._ui = Ui(self._surroundings)
-        return self._ui.start_run(soak_s, self._surroundings.start_prometheus() if prometheus else None)
+        return self._ui.start_run(soak_s, prometheus_url)
 
 
 def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -> Measurement:

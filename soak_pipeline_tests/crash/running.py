@@ -136,11 +136,14 @@ class Surroundings:
         return self.process
 
     def start_prometheus(self) -> str:
-        """Starts a Prometheus that scrapes the platform's gateway every second; its address once it can be asked."""
+        """Starts a Prometheus that scrapes the platform's gateway every second; its address once it can be asked.
+
+        The platform need not run yet: the scrapes fail until it does.
+        """
         folder = self.directory / "prometheus"
         folder.mkdir(exist_ok=True)
-        gateway = self.platform()["ACP_GATEWAY_URL"].removeprefix("http://")
         url = f"http://127.0.0.1:{PORTS['prometheus']}"
+        gateway = f"127.0.0.1:{PORTS['gateway']}"
         self._prometheus = start_prometheus(gateway, folder, PORTS["prometheus"], scrape_interval_ms=1_000)
 
         def is_ready() -> bool:
@@ -273,7 +276,7 @@ class CommandRun(Run):
         return self.surroundings.process.poll() is not None
 
 
-def start_command_run(surroundings: Surroundings, soak_s: float) -> CommandRun:
+def start_command_run(surroundings: Surroundings, soak_s: float, prometheus_url: str | None = None) -> CommandRun:
     """Starts `soak run`, and freezes the short plan while its pipeline loads its libraries."""
     before = set(_run_ids(surroundings.reports))
     process = surroundings.start("run", "--profile", "smoke")
@@ -284,7 +287,7 @@ def start_command_run(surroundings: Surroundings, soak_s: float) -> CommandRun:
         return next(iter(set(_run_ids(surroundings.reports)) - before), None)
 
     folder = RunFolder(surroundings.reports, wait_for(run_id, "soak run makes its run folder"))
-    folder.write_plan(short_plan(folder.run_id, soak_s))
+    folder.write_plan(short_plan(folder.run_id, soak_s, prometheus_url))
     return CommandRun(surroundings, folder)
 
 

@@ -181,16 +181,6 @@ SCENARIOS = (
         soak_s=60.0,
     ),
     Scenario(
-        name="prometheus",
-        what="SIGKILL of the Prometheus that the target names",
-        route=Route.UI,
-        inflict=lambda scene: _kill(scene.prometheus_pid()),
-        mechanism="the run goes on to `teardown`",
-        says="has not the gateway's histogram of the soak: tenant A: Prometheus",
-        end=End.GOES_ON,
-        prometheus=True,
-    ),
-    Scenario(
         name="daemon",
         what="SIGKILL of the Dagster daemon",
         route=Route.UI,
@@ -240,6 +230,16 @@ SCENARIOS = (
         route=Route.COMMAND,
         inflict=lambda scene: _kill(scene.starter_pid(), number=signal.SIGTERM),
         mechanism="`finally` of the stage",
+    ),
+    Scenario(
+        name="prometheus",
+        what="SIGKILL of the Prometheus that the target names",
+        route=Route.COMMAND,
+        inflict=lambda scene: _kill(scene.prometheus_pid()),
+        mechanism="the run goes on to `teardown`",
+        says="has not the gateway's histogram of the soak: tenant A: Prometheus: ",
+        end=End.GOES_ON,
+        prometheus=True,
     ),
     Scenario(
         name="disk_full",

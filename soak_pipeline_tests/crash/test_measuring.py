@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from soak_pipeline_tests.crash import carrying_out
 from soak_pipeline_tests.crash.measurement import Measurement
 from soak_pipeline_tests.crash.observing import soak_request_ids
 from soak_pipeline_tests.crash.running import short_plan
@@ -81,6 +82,22 @@ def test_a_row_replaces_the_one_before_and_the_others_stay(tmp_path: Path) -> No
 
 def test_what_was_not_measured_is_said() -> None:
     assert "Not measured: disk: no root." in as_markdown([WITHIN], [("disk", "no root")])
+
+
+def test_without_the_program_the_scenario_of_prometheus_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wants = next(scenario for scenario in SCENARIOS if scenario.prometheus)
+    monkeypatch.setattr(carrying_out, "PROMETHEUS", "/usr/bin/prometheus")
+    assert carrying_out.unable(wants) == ""
+    monkeypatch.setattr(carrying_out, "PROMETHEUS", None)
+    assert carrying_out.unable(wants).startswith("prometheus is not installed")
+
+
+def test_the_target_of_a_run_names_the_prometheus_that_was_started() -> None:
+    assert short_plan("20261123T073000Z").target.prometheus_url is None
+    url = "http://127.0.0.1:34390"
+    assert short_plan("20261123T073000Z", prometheus_url=url).target.prometheus_url == url
 
 
 def test_request_ids_are_those_of_the_plan_alone() -> None:
