@@ -28,7 +28,7 @@ test: $(VENV)/installed  ## Run the whole test suite
 slow: $(VENV)/installed  ## Calibrate the statistics by simulation (several minutes)
 	@$(BIN)/python -m pytest -m slow --timeout 3600
 
-prove: $(VENV)/installed  ## Prove that the gate can fail: every fault is planted and must be caught (half an hour)
+prove: $(VENV)/installed  ## Prove that the gate can fail: every fault is planted and must be caught (an hour)
 	@$(BIN)/soak prove
 
 prove-reduced: $(VENV)/installed  ## The same for CI: every criterion once, within 15 minutes
