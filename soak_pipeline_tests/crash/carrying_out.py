@@ -128,7 +128,12 @@ def _carry_out_group(scenarios: Sequence[Scenario], surroundings: Surroundings, 
             findings = "; ".join(_findings(run)) or "every criterion that is asked holds"
             say(f"undisturbed run by `{start.route}`: verdict {_verdict(run)}; {findings}")
         else:
-            before = _break(scenario, run, surroundings, say)
+            try:
+                before = _break(scenario, run, surroundings, say)
+            except CannotStart as error:
+                say(f"{scenario.name}: not measured: {error}")
+                before = None
+                surroundings.end()
 
 
 class _Starter:
@@ -149,6 +154,11 @@ class _Starter:
 
 
 def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -> Measurement:
+    """Breaks a run that soaks, and measures.
+
+    Raises:
+        CannotStart: the soak was over before it could be broken, so that nothing would be measured.
+    """
     plan = run.folder.read_plan()
     platform = surroundings.platform()
     ids = observing.soak_request_ids(plan, requests_per_user=int(4 * scenario.soak_s / SHORT.pace_s))
@@ -157,6 +167,7 @@ def _break(scenario: Scenario, run: Run, surroundings: Surroundings, say: Say) -
     watch.start()
     try:
         wait_for(lambda: any(request_id in ids for request_id in list(watch.decided_unix_s)), "the platform decides")
+        run.require_soaking()
         event_unix_s = time.time()
         undo = scenario.inflict(run)
         try:

@@ -245,10 +245,25 @@ class Run:
         def soaks() -> bool:
             if self.has_ended():
                 raise CannotStart(f"run {self.folder.run_id} ended before it came to its soak")
-            progress = read_progress(self.folder.control_dir / "progress.json")
-            return progress is not None and progress.phase == "soak" and progress.seconds_left < begun_s
+            seconds_left = self._soak_seconds_left()
+            return seconds_left is not None and seconds_left < begun_s
 
         wait_for(soaks, f"run {self.folder.run_id} soaks")
+
+    def require_soaking(self) -> None:
+        """Makes sure that the soak still goes on: on a busy machine it may be over before anything is broken.
+
+        Raises:
+            CannotStart: it has ended, or is about to.
+        """
+        seconds_left = self._soak_seconds_left()
+        if seconds_left is None or seconds_left < STEADY_S:
+            raise CannotStart(f"the soak of run {self.folder.run_id} is over, or nearly, before anything was broken")
+
+    def _soak_seconds_left(self) -> float | None:
+        """By the load's own progress; None while, or after, it does not soak."""
+        progress = read_progress(self.folder.control_dir / "progress.json")
+        return progress.seconds_left if progress is not None and progress.phase == "soak" else None
 
     def run_worker_pid(self) -> int:
         """The process that carries the run out."""

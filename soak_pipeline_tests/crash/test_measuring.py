@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline_tests.crash import carrying_out
 from soak_pipeline_tests.crash.measurement import Measurement
 from soak_pipeline_tests.crash.observing import soak_request_ids
-from soak_pipeline_tests.crash.running import short_plan
+from soak_pipeline_tests.crash.running import CannotStart, Run, Surroundings, short_plan
 from soak_pipeline_tests.crash.scenarios import SCENARIOS, End
 from soak_pipeline_tests.crash.table import BEGIN, END, as_markdown, publish
 
@@ -82,6 +84,24 @@ def test_a_row_replaces_the_one_before_and_the_others_stay(tmp_path: Path) -> No
 
 def test_what_was_not_measured_is_said() -> None:
     assert "Not measured: disk: no root." in as_markdown([WITHIN], [("disk", "no root")])
+
+
+@pytest.mark.parametrize(
+    ("phase", "seconds_left", "soaks"), [("soak", 8.0, True), ("soak", 7.9, False), ("warmup", 8.0, False)]
+)
+def test_a_soak_that_is_over_is_not_broken(tmp_path: Path, phase: str, seconds_left: float, soaks: bool) -> None:
+    run = Run(Surroundings(tmp_path), RunFolder(tmp_path, "20261123T073000Z"))
+    run.folder.control_dir.mkdir(parents=True)
+    progress = {
+        "session": "soak", "phase": phase, "window": 1, "windows": 2, "users": 50, "requests_per_second": 100.0,
+        "latency_ms_p95": {}, "outcomes": {}, "seconds_left": seconds_left,
+    }  # fmt: skip
+    (run.folder.control_dir / "progress.json").write_text(json.dumps(progress))
+    if soaks:
+        run.require_soaking()
+    else:
+        with pytest.raises(CannotStart, match="is over, or nearly, before anything was broken"):
+            run.require_soaking()
 
 
 def test_without_the_program_the_scenario_of_prometheus_is_left_out_with_the_reason(
