@@ -235,7 +235,7 @@ def _decide(figures: GrowthVerdict, last_third: SlopeEstimate | None) -> tuple[D
             f"upper bound of growth {upper:g} over {horizon_s:g} s is at most the headroom {headroom:g}",
         )
     if lower <= headroom * (1.0 + AT_LIMIT_TOLERANCE):
-        return Decision.OPEN, f"growth over {horizon_s:g} s lies in {lower:g} to {upper:g}, which holds {headroom:g}"
+        return Decision.OPEN, "its interval reaches from within the headroom to beyond it"
     if not _is_significant(figures):
         return Decision.OPEN, f"growth of {figures.effect_sd:.2g} noise deviations is not significant in this run"
     if figures.shape == "line" and figures.drops:

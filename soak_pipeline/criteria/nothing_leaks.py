@@ -169,16 +169,17 @@ def _growth_finding(key: SeriesKey, leak: LeakSeries, growth: GrowthVerdict) -> 
 def _growth_words(key: SeriesKey, leak: LeakSeries, growth: GrowthVerdict, hours: float) -> str:
     if growth.slope_per_s is None or growth.growth_projected is None:
         return f"{leak.resource} of {key.owner} cannot be judged: {growth.reason}"
-    per_hour = quantity(growth.slope_per_s * 3_600.0, leak.unit)
+    verb = "grew" if growth.slope_per_s >= 0.0 else "shrank"
+    per_hour = quantity(abs(growth.slope_per_s) * 3_600.0, leak.unit)
     interval = " to ".join(
         quantity((bound or 0.0) * 3_600.0, leak.unit) for bound in (growth.slope_lower_per_s, growth.slope_upper_per_s)
     )
     limit = f"limit {quantity(leak.headroom, leak.unit)} in {hours:g} h"
-    projected = quantity(growth.growth_projected, leak.unit)
+    projected = quantity(abs(growth.growth_projected), leak.unit)
     words = (
-        f"{leak.resource} of {key.owner} grew by {per_hour} per hour (95 % interval {interval}), which is {projected}"
+        f"{leak.resource} of {key.owner} {verb} by {per_hour} per hour (95 % interval of the growth {interval}), which "
+        f"is {projected} in {hours:g} h, {limit}"
     )
-    words += f" in {hours:g} h, {limit}"
     if growth.decision is Decision.FAIL and growth.exhaustion_s is not None:
         return f"{words}; used up after {growth.exhaustion_s / 3_600.0:.1f} h"
     return f"{words}: {growth.reason}" if growth.decision is Decision.OPEN else words

@@ -32,7 +32,9 @@ def count(number: float, noun: str = "", plural: str = "") -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A value of a resource in its unit; bytes in KiB, MiB or GiB."""
+    """A value of a resource in its unit; bytes in KiB, MiB or GiB, shares in percent."""
+    if unit == "share":
+        return share(value)
     if unit == "bytes":
         for name, size in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
             if abs(value) >= size:

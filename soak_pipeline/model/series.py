@@ -62,7 +62,7 @@ LEAK_SERIES: Mapping[str, LeakSeries] = {
     "redis_keys": LeakSeries(unit="count", headroom=100_000, resource="Redis keys"),
     "retries_per_request": LeakSeries(unit="ratio", headroom=0.05, resource="retries per request"),
     "gc_share": LeakSeries(
-        unit="ratio", headroom=0.25, resource="share of time for garbage collection", is_expected=False
+        unit="share", headroom=0.25, resource="share of time for garbage collection", is_expected=False
     ),
 }
 """By series name."""
