@@ -62,7 +62,7 @@ def _rows(value: dg.MetadataValue) -> list[list[str]]:
 def test_the_verdict_table_has_one_row_per_criterion() -> None:
     metadata = judgement_metadata(JUDGEMENT)
     assert _rows(metadata["criteria"])[1:] == [
-        ["quiet_tenants_are_protected", "**FAIL**", "1.34x", "1.20x"],
+        ["quiet_tenants_are_protected", "**FAIL**", "1.34x", "≤ 1.20x"],
         ["nothing_leaks", "not asked", "–", "–"],
     ]
     assert _rows(metadata["criteria_in_words"])[1:] == [
@@ -79,7 +79,7 @@ def test_a_check_shows_figures_to_plot_cause_and_findings() -> None:
     assert metadata["fix"].value == "share the slots fairly"
     assert _rows(metadata["findings"]) == [
         ["subject", "verdict", "observed", "limit", "latency_ms_p99_burst", "pairs"],
-        ["tenant E", "**FAIL**", "1.34x", "1.20x", "158", "8"],
+        ["tenant E", "**FAIL**", "1.34x", "≤ 1.20x", "158", "8"],
         ["tenant B", "**INCONCLUSIVE**", "–", "–", "-", "-"],
     ]
 

@@ -15,7 +15,7 @@ from soak_pipeline.defs.metadata.values import Metadata, optional_text, plotted,
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement
-from soak_pipeline.report.quantities import number, quantity
+from soak_pipeline.report.quantities import limit_of, number, quantity
 from soak_pipeline.report.table import verdict_word
 from soak_pipeline.report.verdict_document import next_step_of
 
@@ -77,7 +77,7 @@ def _criteria(criteria: Sequence[CriterionResult]) -> Metadata:
                     result.name,
                     verdict_cell(verdict_word(result)),
                     quantity(result.observed, result.unit),
-                    quantity(result.limit, result.unit),
+                    limit_of(result),
                 )
                 for result in criteria
             ],
@@ -98,7 +98,7 @@ def _findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
                 finding.subject,
                 verdict_cell(finding.verdict),
                 quantity(finding.observed, finding.unit),
-                quantity(finding.limit, finding.unit),
+                limit_of(finding),
                 *(_figure(finding.figures.get(name)) for name in names),
             )
             for finding in findings
