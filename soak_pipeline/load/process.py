@@ -24,7 +24,7 @@ from soak_pipeline.model.stage_outputs import WorkerReport
 
 FLUSH_EVERY_S = 1.0
 
-LOAD_NICE = -10
+LOAD_NICE = -5
 """Nice level of a process that sends load, where it may have one below 0, which is root's right. It needs little, but
 at once: one that waits for the CPU is late by itself, and counts that as the platform's latency."""
 
