@@ -248,10 +248,11 @@ class Supervisor:
                 file.unlink(missing_ok=True)
 
     def _wait_until_healthy(self) -> None:
-        """Waits for the gateway, and for the process that renders its metrics, which is slower to start."""
+        """Waits for the gateway, and for every page of metrics: background processes are slower to start."""
         deadline = time.monotonic() + START_TIMEOUT_S
         self._wait_for_answer(f"http://127.0.0.1:{self._record.ports['gateway']}/health", deadline)
-        self._wait_for_answer(f"http://127.0.0.1:{self._record.ports['gateway_metrics']}/metrics", deadline)
+        for owner in (*WORKER_ROLES, "gateway"):
+            self._wait_for_answer(f"http://127.0.0.1:{self._record.ports[f'{owner}_metrics']}/metrics", deadline)
 
     def _wait_for_answer(self, url: str, deadline: float) -> None:
         while not _answers(url):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from soak_pipeline.evidence.request_writer import salvage
@@ -52,9 +53,15 @@ class Session:
         assert last_request_s <= STOP_LIMIT_S
         time.sleep(1.0)
         assert self.platform.seen()["total"] == seen["total"]
+        self._wait_for_the_stage()
         salvage(self.run_dir / "requests")
         # A worker that is killed loses its last second, at 44 requests per second.
         assert len(read_requests(self.run_dir / "requests")) >= seen["total"] - 100
+
+    def _wait_for_the_stage(self) -> None:
+        """A stage that lives puts its records in order as well; one that was frozen never ends."""
+        if psutil.Process(self.stage.pid).status() != psutil.STATUS_STOPPED:
+            self.stage.wait(60)
 
     def stage_says(self) -> str:
         """What the stage printed when it ended."""

@@ -109,7 +109,7 @@ def test_a_run_of_another_load_is_no_history_of_its_profile(tmp_path: Path) -> N
         "smoke": smoke,
         "smoke (120 users, 60 s)": msgspec.structs.replace(smoke, users=120, soak_s=60.0),
         "smoke (classic fairness)": msgspec.structs.replace(classic, fairness=quick),
-        "smoke (changed)": msgspec.structs.replace(smoke, telemetry_interval_s=1.0),
+        "smoke (other telemetry_interval_s)": msgspec.structs.replace(smoke, telemetry_interval_s=1.0),
     }
     for name, profile in loads.items():
         folder, _ = reported_run(tmp_path / name, profile=profile)

@@ -35,7 +35,15 @@ read_tenants({"audit": sys.argv[1]}, NOTHING, TENANTS[:1], public_key_pem=None, 
 
 
 def readers_of(parent: psutil.Process) -> list[psutil.Process]:
-    return [child for child in parent.children() if MODULE in child.cmdline()]
+    return [child for child in parent.children() if MODULE in _command_of(child)]
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        # Another test's process that has ended meanwhile.
+        return []
 
 
 @pytest.fixture
