@@ -193,6 +193,22 @@ def test_verifications_at_once_share_their_work_and_still_see_what_was_there_bef
     with_calls(servers, client, scenario)
 
 
+def test_a_worker_keeps_up_with_chains_that_nobody_asks_for(servers: Servers, client: redis.Redis) -> None:
+    async def scenario(opened: GatewayUnderTest, tenant: TestTenant) -> None:
+        verifiers = verify.Verifiers(opened.services.pools["audit"], opened.services.link)
+        task = asyncio.create_task(verifiers.keep_up(interval_s=0.05))
+        key = f"acp:audit_verify_checkpoint:{tenant.tenant_id}"
+        try:
+            async with asyncio.timeout(20):
+                while (kept := await opened.services.link.execute("HGET", key, "position")) is None:
+                    await asyncio.sleep(0.05)
+        finally:
+            task.cancel()
+        assert json.loads(kept)["row_count"] == 6
+
+    with_calls(servers, client, scenario)
+
+
 def test_the_empty_chain_is_valid(servers: Servers) -> None:
     async def scenario(opened: GatewayUnderTest) -> None:
         tenant = await opened.tenant()

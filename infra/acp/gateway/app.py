@@ -63,7 +63,8 @@ class Gateway:
         self._services = services
         self._latency = RecentLatency()
         self._metrics = metrics.RequestMetrics()
-        self._router = Router(routes(AuditReads(services), Status(services, self._latency)))
+        self.audit = AuditReads(services)
+        self._router = Router(routes(self.audit, Status(services, self._latency)))
         self.defects = Defects(services)
         self.inflight = 0
 

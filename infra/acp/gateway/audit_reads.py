@@ -67,6 +67,10 @@ class AuditReads:
         self._rollups = Rollups(services.pools["audit"])
         self._verifiers = Verifiers(services.pools["audit"], services.link)
 
+    async def keep_up(self) -> None:
+        """Verify what is appended, for as long as the worker lives."""
+        await self._verifiers.keep_up()
+
     async def logs(self, services: Services, request: Request) -> Response:
         """GET /audit/logs, newest first, filtered by agent_id, action and decision."""
         if request.query.get("tenant_id", request.tenant_id) != request.tenant_id:

@@ -108,7 +108,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def _housekeeping(services, gateway) -> AsyncIterator[None]:  # type: ignore[no-untyped-def]
-    """Sample this process's gauges once a second, with how late the event loop was."""
+    """Sample this process's gauges once a second, with how late the event loop was; keep up with the chains."""
     from infra.acp.gateway import metrics
 
     async def sample() -> None:
@@ -125,10 +125,13 @@ async def _housekeeping(services, gateway) -> AsyncIterator[None]:  # type: igno
             if late_s > SAMPLE_INTERVAL_S:
                 due = loop.time()
 
-    task = asyncio.create_task(sample(), name="housekeeping")
+    tasks = [
+        asyncio.create_task(sample(), name="housekeeping"),
+        asyncio.create_task(gateway.audit.keep_up(), name="verification"),
+    ]
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,12 +2,15 @@
 
 Owns how far a chain has been verified. The verified position is kept in Redis, where all workers share it, and only
 the rows after it are hashed anew; what was found wrong once stays reported, until the chain is recomputed from its
-genesis and found intact.
+genesis and found intact. The workers also keep up with all chains unasked, so that the first call after hours of
+executions does not pay for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -18,9 +21,14 @@ import msgspec
 from infra.acp.chain import GENESIS, VIOLATIONS_KEPT, ChainRow, ChainVerifier
 from infra.acp.gateway.redis_link import RedisLink
 
+logger = logging.getLogger(__name__)
+
 #: Rows hashed between two turns of the event loop: about a millisecond.
 ROWS_PER_TURN = 64
 ROWS_PER_QUERY = 2_000
+KEEP_UP_INTERVAL_S = 5.0
+
+_HEADS = "SELECT tenant_id::text, last_sequence FROM audit_counters"
 
 _ROWS = (
     'SELECT tenant_id::text, agent_id::text, action, tool, decision, reason, request_id, "timestamp",'
@@ -70,6 +78,21 @@ class Verifiers:
         if key not in self._next:
             self._next[key] = asyncio.create_task(self._after(key, self._running[key]))
         return await asyncio.shield(self._next[key])
+
+    async def keep_up(self, interval_s: float = KEEP_UP_INTERVAL_S) -> None:
+        """Verify now and again what all tenants have appended; ends only when it is cancelled."""
+        verified: dict[str, int] = {}
+        while True:
+            # Workers that take turns find most of the work done.
+            await asyncio.sleep(interval_s * random.uniform(0.5, 1.5))
+            try:
+                for tenant_id, head in await self._pool.fetch(_HEADS):
+                    if verified.get(tenant_id) != head:
+                        await self.verify(tenant_id, from_genesis=False)
+                        verified[tenant_id] = head
+            except Exception as error:
+                # Most likely a store that restarts; whoever asks for a verification is told.
+                logger.warning("chains are not verified: %s: %s", type(error).__name__, error)
 
     def _start(self, key: tuple[str, bool]) -> asyncio.Task[dict[str, Any]]:
         task = self._running[key] = asyncio.create_task(self._verify_now(*key))
