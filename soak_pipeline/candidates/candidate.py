@@ -6,7 +6,10 @@ import re
 
 import msgspec
 
+from soak_pipeline.model.profile import LEVELS
+
 MAX_NAME_CHARS = 200
+DEFAULT_PROFILE = "pre_release"
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
@@ -16,7 +19,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         release: its name, such as the tag `v1.2.0-rc1`.
         commit: what it was built from, 7 to 64 hexadecimal digits in lower case.
-        profile: instead of `pre_release`; None for that.
+        profile: a level of the gate instead of `pre_release`; None for that.
         target: target file instead of the configured one; None for that.
     """
 
@@ -36,12 +39,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def problems(self) -> list[str]:
         """What is wrong with it, one sentence each."""
         found = []
-        for name in ("release", "profile", "target"):
+        for name in ("release", "target"):
             value = getattr(self, name)
             if value is not None and not _is_name(value):
                 found.append(
                     f"{name} {value[:40]!r} is not 1 to {MAX_NAME_CHARS} printable characters without blanks and `...`"
                 )
+        if self.profile is not None and self.profile not in LEVELS:
+            found.append(
+                f"profile {self.profile[:40]!r} is no level of the gate, so its run could not promote the candidate; "
+                f"allowed: {', '.join(LEVELS)}; name one of them, or leave it out for {DEFAULT_PROFILE}"
+            )
         if not _COMMIT.fullmatch(self.commit):
             found.append(f"commit {self.commit[:80]!r} is not 7 to 64 hexadecimal digits in lower case")
         return found

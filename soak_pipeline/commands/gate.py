@@ -18,14 +18,13 @@ from soak_pipeline.evidence.seal import changed_since_seal, damage_of
 from soak_pipeline.model import errors
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.plan import Plan, release_name, started_at
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.profile import LEVELS, PROFILES
 from soak_pipeline.model.stored import StoredShape, different_fields
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict, overall, worst
 from soak_pipeline.model.waivers import Waived, Waiver, excuse
 from soak_pipeline.report.verdict_document import FORMAT_VERSION, VERDICT_FILE, VerdictDocument, verdict_as_stored
 
-LEVELS = ("pull_request", "nightly", "pre_release")
 CLOCK_TOLERANCE = timedelta(minutes=5)
 _SHORTEST_COMMIT = 7
 _NAMES_SHOWN = 3
@@ -183,6 +182,11 @@ def _deciding_run(reports: Path, question: GateQuestion, now: datetime) -> tuple
     Raises:
         _Shut: there is none, or nobody can say which one.
     """
+    if question.level not in LEVELS:
+        raise _Shut(
+            f"{question.level!r} is no level; the levels are {', '.join(LEVELS)}.",
+            "Ask for the level that the promotion needs.",
+        )
     empty = [name for name in ("release", "commit", "target") if getattr(question, name) == ""]
     if empty:
         raise _Shut(

@@ -15,6 +15,12 @@ def soak_job_name(profile: str) -> str:
     return f"{profile}_soak"
 
 
+def _description(profile: str) -> str:
+    """What a job is for, as a person reads it in the UI."""
+    text = f"One soak run with the {profile} profile, from provisioning to the verdict."
+    return f"{text} Started by soak prove; no level of the gate." if profile in PROVING_PROFILES else text
+
+
 soak_jobs = [
     dg.define_asset_job(
         soak_job_name(profile),
@@ -22,7 +28,7 @@ soak_jobs = [
         config=run_config_of(SoakRequest(profile=profile)),
         executor_def=dg.in_process_executor,
         tags={**NEVER_RETRIED, "soak/profile": profile},
-        description=f"One soak run with the {profile} profile, from provisioning to the verdict.",
+        description=_description(profile),
     )
     for profile in (*PROFILES, *PROVING_PROFILES)
 ]

@@ -17,7 +17,7 @@ from pathlib import Path
 import dagster as dg
 import msgspec
 
-from soak_pipeline.candidates.candidate import Candidate
+from soak_pipeline.candidates.candidate import DEFAULT_PROFILE, Candidate
 from soak_pipeline.candidates.drop_folder import FileProblem, dropped_candidates
 from soak_pipeline.candidates.git_tags import tagged_candidates
 from soak_pipeline.defs.jobs import soak_jobs
@@ -36,7 +36,6 @@ FOLDER_VARIABLE = "SOAK_CANDIDATE_FOLDER"
 TARGET_VARIABLE = "SOAK_CANDIDATE_TARGET"
 DELETE_VARIABLE = "SOAK_CANDIDATE_DELETE_FILES"
 DEFAULT_TAGS = "v*-rc*"
-PROFILE = "pre_release"
 
 CANDIDATE_TAG = "soak/candidate"
 DEALT_WITH = "release_candidates"
@@ -164,7 +163,7 @@ class _Tick:
             return
         now = datetime.now(UTC)
         request = SoakRequest(
-            profile=candidate.profile or PROFILE,
+            profile=candidate.profile or DEFAULT_PROFILE,
             target_path=candidate.target or self._environment.get(TARGET_VARIABLE) or DEFAULT_TARGET_FILE,
             release=candidate.release,
             commit=candidate.commit,

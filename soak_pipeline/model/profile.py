@@ -185,6 +185,8 @@ PROFILES: Mapping[str, Profile] = {
     )
 }
 
+LEVELS = ("pull_request", "nightly", "pre_release")
+"""The profiles that a promotion can be asked about; `smoke` only shows that everything works."""
 
 PROVING_PROFILES: Mapping[str, Profile] = {
     profile.name: profile

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import Plan, make_plan
+from soak_pipeline.model.profile import PROFILES, PROVING_PROFILES
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import ProvisionedRun
 from soak_pipeline.stages.clock import utc_now
@@ -47,10 +49,20 @@ def plan_of(request: SoakRequest, run_id: str) -> Plan:
 def refuse_request(request: SoakRequest, run_id: str) -> None:
     """Refuses what a run would refuse, as far as no environment is needed: for a form, before its run exists.
 
+    A form asks for ordinary runs only: what `soak prove` needs around its profiles is not set here.
+
     Raises:
-        BadInput: every problem of the request or the target file.
+        BadInput: every problem of the request or the target file; a profile of `soak prove`.
         LoadRefused: the target allows no load, less load, or wants its name typed again.
     """
+    if request.profile in PROVING_PROFILES:
+        raise BadInput(
+            "profile",
+            [
+                f"{request.profile!r} is for soak prove, which sets platform and limits to match; "
+                f"allowed: {', '.join(PROFILES)}; choose one of them, or run soak prove in a terminal"
+            ],
+        )
     plan = plan_of(request, run_id)
     refuse_unless_confirmed(plan.target, production_confirmed_as=request.confirm_production)
 

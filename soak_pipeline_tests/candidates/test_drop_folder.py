@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from soak_pipeline.candidates.candidate import Candidate
 from soak_pipeline.candidates.drop_folder import FolderUnreadable, dropped_candidates
+from soak_pipeline.model.profile import LEVELS, PROVING_PROFILES
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -27,10 +28,12 @@ def _drop(
 
 def test_the_oldest_file_comes_first(tmp_path: Path) -> None:
     _drop(tmp_path, "a.json", age_s=10)
-    _drop(tmp_path, "b.json", f'{{"release": "v2", "commit": "{COMMIT}", "profile": "smoke", "target": "t.yaml"}}', 20)
+    _drop(
+        tmp_path, "b.json", f'{{"release": "v2", "commit": "{COMMIT}", "profile": "nightly", "target": "t.yaml"}}', 20
+    )
     candidates, problems = dropped_candidates(tmp_path)
     assert [item.path.name for item in candidates] == ["b.json", "a.json"]
-    assert candidates[0].candidate == Candidate(release="v2", commit=COMMIT, profile="smoke", target="t.yaml")
+    assert candidates[0].candidate == Candidate(release="v2", commit=COMMIT, profile="nightly", target="t.yaml")
     assert candidates[1].candidate == Candidate(release="v1-rc1", commit=COMMIT)
     assert problems == []
 
@@ -60,6 +63,25 @@ def test_a_file_that_is_no_candidate_hides_no_other(tmp_path: Path, content: str
     assert [problem.name for problem in problems] == ["bad.json"]
     assert problems[0].message.startswith("bad.json: ")
     assert message in problems[0].message
+
+
+@pytest.mark.parametrize("profile", ["smoke", *PROVING_PROFILES, "tiny", "", "Nightly", "x" * 50])
+def test_a_profile_that_is_no_level_of_the_gate_is_refused(tmp_path: Path, profile: str) -> None:
+    _drop(tmp_path, "rc.json", f'{{"release": "v1-rc1", "commit": "{COMMIT}", "profile": "{profile}"}}')
+    candidates, problems = dropped_candidates(tmp_path)
+    assert candidates == []
+    assert [problem.message for problem in problems] == [
+        f"rc.json: profile {profile[:40]!r} is no level of the gate, so its run could not promote the candidate; "
+        "allowed: pull_request, nightly, pre_release; name one of them, or leave it out for pre_release"
+    ]
+
+
+@pytest.mark.parametrize("profile", LEVELS)
+def test_every_level_of_the_gate_may_be_named(tmp_path: Path, profile: str) -> None:
+    _drop(tmp_path, "rc.json", f'{{"release": "v1-rc1", "commit": "{COMMIT}", "profile": "{profile}"}}')
+    candidates, problems = dropped_candidates(tmp_path)
+    assert [item.candidate.profile for item in candidates] == [profile]
+    assert problems == []
 
 
 def test_a_problem_has_another_version_when_its_file_changes(tmp_path: Path) -> None:
@@ -102,7 +124,7 @@ candidates = st.builds(
     Candidate,
     release=names,
     commit=st.text("0123456789abcdef", min_size=7, max_size=12),
-    profile=st.none() | names,
+    profile=st.none() | st.sampled_from(LEVELS),
     target=st.none() | names,
 ).filter(lambda candidate: not candidate.problems())
 

@@ -17,7 +17,7 @@ from soak_pipeline.evidence.run_folder import RunFolder, read_json, write_json
 from soak_pipeline.evidence.seal import SEAL_FILE, seal_new
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.plan import plan_hash
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.profile import LEVELS, PROFILES, PROVING_PROFILES, Profile, profile_named
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.verdict_document import VerdictDocument, digest_of
@@ -76,11 +76,29 @@ def test_without_a_run_the_gate_is_shut(tmp_path: Path) -> None:
     assert given_answer.next_step == "Start one: soak run --profile nightly --release v1.2.3"
 
 
-@pytest.mark.parametrize("level", ["pull_request", "nightly", "pre_release"])
-@pytest.mark.parametrize("profile", list(PROFILES))
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("profile", [*PROFILES, *PROVING_PROFILES])
 def test_a_level_is_answered_by_its_own_profile_only(tmp_path: Path, level: str, profile: str) -> None:
-    store_run(tmp_path, profile=PROFILES[profile])
+    store_run(tmp_path, profile=profile_named(profile))
     assert (_ask(tmp_path, level).verdict is GateVerdict.PASS) is (level == profile)
+
+
+@pytest.mark.parametrize("name", ["smoke", *PROVING_PROFILES, "tiny", ""])
+def test_what_is_no_level_promotes_nothing(tmp_path: Path, name: str) -> None:
+    if name in {**PROFILES, **PROVING_PROFILES}:
+        store_run(tmp_path, profile=profile_named(name))
+    given_answer = _ask(tmp_path, name)
+    assert given_answer.verdict is GateVerdict.INCONCLUSIVE
+    assert given_answer.why == f"{name!r} is no level; the levels are pull_request, nightly, pre_release."
+
+
+@pytest.mark.parametrize("profile", PROVING_PROFILES.values(), ids=lambda profile: profile.name)
+def test_the_load_of_a_proof_under_the_name_of_a_level_is_not_that_level(tmp_path: Path, profile: Profile) -> None:
+    store_run(tmp_path, profile=msgspec.structs.replace(profile, name="pull_request"))
+    given_answer = _ask(tmp_path, "pull_request")
+    assert given_answer.verdict is GateVerdict.INCONCLUSIVE
+    assert "is not the pull_request level as it is now" in given_answer.why
+    assert "profile soak_s is 24.0, not 300.0" in given_answer.why
 
 
 def test_another_release_does_not_answer(tmp_path: Path) -> None:

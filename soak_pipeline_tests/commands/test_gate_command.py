@@ -12,9 +12,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from soak_pipeline.cli import app
-from soak_pipeline.commands.gate import LEVELS, GateAnswer, GateVerdict
+from soak_pipeline.commands.gate import GateAnswer, GateVerdict
 from soak_pipeline.commands.gate_formats import FORMATS, as_junit, as_markdown, as_text
 from soak_pipeline.model.plan import run_id_of
+from soak_pipeline.model.profile import LEVELS
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.model.waivers import Waived, Waiver
 from soak_pipeline_tests.commands.gate_runs import store_run

@@ -173,11 +173,12 @@ def test_candidates_of_one_tick_are_queued_in_the_order_of_their_versions(statio
 def test_a_file_starts_a_run_with_its_own_profile_and_target(station: Station, tmp_path: Path) -> None:
     target = tmp_path / "other.yaml"
     target.write_text(TARGET.format(name="other"))
-    station.drop("other.json", "v7", "abcdef1", profile="smoke", target=str(target))
+    station.drop("other.json", "v7", "abcdef1", profile="pull_request", target=str(target))
     station.tick()
-    (run,) = station.runs(f"v7@abcdef1 profile=smoke target={target}")
-    assert run.job_name == "smoke_soak"
+    (run,) = station.runs(f"v7@abcdef1 profile=pull_request target={target}")
+    assert run.job_name == "pull_request_soak"
     assert run.run_config["ops"]["provision"]["config"] == {
+        "profile": "pull_request",
         "target_path": str(target),
         "release": "v7",
         "commit": "abcdef1",
@@ -187,12 +188,15 @@ def test_a_file_starts_a_run_with_its_own_profile_and_target(station: Station, t
 def test_a_bad_file_is_told_once_and_blocks_nothing(station: Station) -> None:
     bad = station.folder / "half.json"
     bad.write_text('{"release": "v8-rc1", "comm')
-    station.drop("no-such-profile.json", "v8", "abcdef2", profile="tiny")
+    station.drop("proof.json", "v8", "abcdef2", profile="prove_pressed")
+    station.drop("no-such-target.json", "v8", "abcdef6", target=str(station.folder / "none.yaml"))
     told = str(station.tick().skip_reason)
     assert "half.json: " in told
     assert "it may be half-written" in told
-    assert "release candidate v8@abcdef2 profile=tiny: profile: unknown profile 'tiny'" in told
+    assert "proof.json: profile 'prove_pressed' is no level of the gate" in told
+    assert f"release candidate v8@abcdef6 target={station.folder}/none.yaml: " in told
     assert station.tick().skip_reason == "no new release candidate"
+    assert [run for run in station.daemon.runs() if run.tags.get("soak/release") == "v8"] == []
 
     station.drop("good.json", "v8-rc0", "abcdef3")
     station.drop("half.json", "v8-rc1", "abcdef4")

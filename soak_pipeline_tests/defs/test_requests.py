@@ -10,6 +10,7 @@ import pytest
 
 from soak_pipeline.defs.request import REQUESTED_RUN_TAG, requested_soak
 from soak_pipeline.defs.schedules import nightly_soak_schedule
+from soak_pipeline.model.profile import PROVING_PROFILES
 
 
 def _request(definitions: dg.Definitions, instance: dg.DagsterInstance, **form: object) -> dg.DagsterRun:
@@ -55,6 +56,19 @@ def test_a_form_with_a_mistake_starts_nothing(definitions: dg.Definitions, insta
     run = _request(definitions, instance, profile="nightlee")
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert instance.get_dynamic_partitions("soak_runs") == []
+
+
+@pytest.mark.parametrize("profile", PROVING_PROFILES)
+def test_a_form_cannot_ask_for_the_load_of_a_proof(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, profile: str
+) -> None:
+    run = _request(definitions, instance, profile=profile)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert instance.get_dynamic_partitions("soak_runs") == []
+    (failure,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    cause = failure.dagster_event.step_failure_data.error.cause
+    assert f"profile: {profile!r} is for soak prove" in cause.message
+    assert "allowed: smoke, pull_request, nightly, pre_release; choose one of them" in cause.message
 
 
 @pytest.mark.parametrize("line", ["production: true", "allow_load: false", "max_users: 10"])

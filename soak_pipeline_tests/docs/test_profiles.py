@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from soak_pipeline.commands.gate import LEVELS
-from soak_pipeline.model.profile import PROFILES, PROVING_PROFILES
+from soak_pipeline.model.profile import LEVELS, PROFILES, PROVING_PROFILES
 from soak_pipeline_tests.docs.markdown import ROOT, rows, section
 
 TEXT = (ROOT / "docs" / "operating.md").read_text()
