@@ -18,26 +18,28 @@ from psycopg import sql
 
 from soak_pipeline.model.plan import TenantPlan
 from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, ReconcileEvidence, RootEvidence
-from soak_pipeline.target.audit_rows import Memo, RowBatch, content_of, read_batches, value_of
+from soak_pipeline.target.arrow_columns import bytes_of
+from soak_pipeline.target.audit_rows import RowBatch, read_batches, text_of
 from soak_pipeline.target.chain_verifier import ChainVerifier, forks_among
 from soak_pipeline.target.config import ResolvedTarget
-from soak_pipeline.target.databases import STREAM_TIMEOUT_S, Unreadable, copied_lines, reading
-from soak_pipeline.target.key_spool import KEY_BYTES, KeySpool, key_of, keys_of, text_of
+from soak_pipeline.target.databases import STREAM_TIMEOUT_S, Unreadable, reading
+from soak_pipeline.target.key_spool import KEY_BYTES, KeySpool, key_of, keys_of, uuid_of
 from soak_pipeline.target.merkle import DayTrees
 from soak_pipeline.target.roots import PublishedRoot, judge_signature, published_roots, root_evidence
+from soak_pipeline.target.row_streams import record_batches
 
 DATABASES = ("audit", "usage")
 """Those that `read_tenant` reads."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _SAMPLES = 10
-_KEYS_PER_BATCH = 4096
+_KEYS_BATCH_BYTES = 2**18
 _BILLABLE, _NOT_BILLABLE, _USAGE, _ACKNOWLEDGED = "billable", "not_billable", "usage", "acknowledged"
 
 _NAMINGS = """
     COPY (SELECT prev_hash FROM audit_logs WHERE tenant_id = {} AND prev_hash = ANY ({})) TO STDOUT
 """
-_USAGE_IDS = "COPY (SELECT audit_id FROM usage_records WHERE tenant_id = {} AND audit_id IS NOT NULL) TO STDOUT"
+_USAGE_IDS = "SELECT audit_id::text FROM usage_records WHERE tenant_id = {} AND audit_id IS NOT NULL"
 _USAGE_WITHOUT_ID = "SELECT count(*) FROM usage_records WHERE tenant_id = %s AND audit_id IS NULL"
 _OUTBOX = """
     SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed')
@@ -161,26 +163,21 @@ def executed_after(
 def _walk(connection: Connection, tenant_id: str, trees: DayTrees, spool: KeySpool) -> tuple[ChainVerifier, int]:
     """One pass over the rows in chain order; a second, over few columns, only where a gap may be a fork."""
     verifier = ChainVerifier(tenant_id)
-    is_billable = Memo(lambda content: content_of(content).is_billable)
     for batch in read_batches(connection, tenant_id):
         verifier.check(batch)
         trees.add(batch)
-        _spool_keys(batch, is_billable, spool)
+        _spool_keys(batch, spool)
     if not verifier.suspects:
         return verifier, 0
     with connection.cursor().copy(sql.SQL(_NAMINGS).format(tenant_id, sorted(verifier.suspects))) as copy:
         return verifier, forks_among(verifier.suspects, (str(prev_hash) for (prev_hash,) in copy.rows()))
 
 
-def _spool_keys(batch: RowBatch, is_billable: Memo[bool], spool: KeySpool) -> None:
-    keys = _keys(batch)
-    if all(content.is_billable for content in batch.distinct_contents):
-        spool.add(_BILLABLE, keys)
-        return
-    columns = np.frombuffer(keys, dtype=f"V{KEY_BYTES}")
-    billable = np.fromiter(map(is_billable.__getitem__, batch.contents), np.bool_, len(batch))
-    spool.add(_BILLABLE, columns[billable].tobytes())
-    spool.add(_NOT_BILLABLE, columns[~billable].tobytes())
+def _spool_keys(batch: RowBatch, spool: KeySpool) -> None:
+    keys = np.frombuffer(_keys(batch), dtype=f"V{KEY_BYTES}")
+    is_billable = np.array([content.is_billable for content in batch.contents])[batch.codes]
+    spool.add(_BILLABLE, keys[is_billable].tobytes())
+    spool.add(_NOT_BILLABLE, keys[~is_billable].tobytes())
 
 
 def _keys(batch: RowBatch) -> bytes:
@@ -195,9 +192,10 @@ def _spool_usage(dsns: Mapping[str, str], tenant_id: str, spool: KeySpool) -> st
     """Why the usage records are not all in the spool; nothing when they are."""
     try:
         with reading(dsns, "usage", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
-            for lines in copied_lines(connection, sql.SQL(_USAGE_IDS).format(tenant_id), _KEYS_PER_BATCH):
-                audit_ids = b"".join(lines).splitlines()
-                spool.add(_USAGE, keys_of(audit_ids) or b"".join(key_of(value_of(text) or "") for text in audit_ids))
+            for batch in record_batches(connection, sql.SQL(_USAGE_IDS).format(tenant_id), _KEYS_BATCH_BYTES):
+                audit_ids = bytes_of(batch.column(0))
+                keys = keys_of(audit_ids)
+                spool.add(_USAGE, keys or b"".join(key_of(text_of(text) or "") for text in audit_ids.to_pylist()))
             without_id = connection.execute(_USAGE_WITHOUT_ID, [tenant_id]).fetchone()
             for index in range(without_id[0] if without_id else 0):
                 spool.add(_USAGE, key_of(f"usage record {index} of {tenant_id} without audit_id"))
@@ -222,7 +220,7 @@ def _compared(spool: KeySpool) -> _KeySets:
         sets.usage_without_audit += int(unaudited.sum())
         for what, keys in (("audit without usage", unbilled), ("usage without audit", unaudited)):
             few = some.keys[keys][: _SAMPLES - len(sets.samples)]
-            sets.samples += sorted(f"{what}: {text_of(key.tobytes())}" for key in few)
+            sets.samples += sorted(f"{what}: {uuid_of(key.tobytes())}" for key in few)
     return sets
 
 

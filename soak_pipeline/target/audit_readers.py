@@ -26,10 +26,13 @@ import msgspec
 from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.model.plan import TenantPlan
 from soak_pipeline.target.audit import DATABASES, TenantAudit, nothing_read, read_tenant
+from soak_pipeline.target.databases import STREAM_TIMEOUT_S, longest_s
 
 MODULE = "soak_pipeline.target.audit_readers"
 _CHUNK_BYTES = 65_536
 _END_OF_KEYS = b""
+ANSWER_TIMEOUT_S = len(DATABASES) * longest_s(STREAM_TIMEOUT_S)
+"""After this a reader is ended: a server that keeps no time limit of its own must not hold up a verdict for ever."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,11 +111,15 @@ class _Reader:
 
         Raises:
             EOFError, OSError: the process is no more.
+            TimeoutError: it has not answered within `ANSWER_TIMEOUT_S`, and is ended.
         """
         self._connection.send_bytes(msgspec.msgpack.encode(order))
         for chunk in _chunks(acknowledged):
             self._connection.send_bytes(chunk)
         self._connection.send_bytes(_END_OF_KEYS)
+        if not self._connection.poll(ANSWER_TIMEOUT_S):
+            self.end()
+            raise TimeoutError
         return msgspec.msgpack.decode(self._connection.recv_bytes(), type=TenantAudit)
 
     def wait(self) -> int:
@@ -151,6 +158,8 @@ class _Readers:
         reader = self._next()
         try:
             audit = reader.read(order, acknowledged)
+        except TimeoutError:
+            return nothing_read(order.tenant.name, f"the audit rows were not read within {ANSWER_TIMEOUT_S:g} s")
         except (EOFError, OSError):
             code = reader.wait()
             how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"

@@ -1,47 +1,40 @@
 """A tenant's audit rows as a stream of batches, in the order in which they were appended.
 
-Owns the SQL that reads a row whole, the text format of `COPY`, and which values rows repeat. Columns stay as the bytes
-that the server sent: most rows are verified without being taken apart. Never judges a row.
+Owns the SQL that reads a row whole, and which values rows repeat. Columns stay as the server sent them: most rows are
+verified without being taken apart. Never judges a row.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from operator import methodcaller
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
-from soak_pipeline.target.databases import copied_lines
+from soak_pipeline.target.arrow_columns import Codes, bytes_of, coded, column_of, joined
+from soak_pipeline.target.row_streams import record_batches
 
-#: So few that a batch stays in the caches of a processor from its first to its last step.
-ROWS_PER_BATCH = 256
-#: How many different values a memo holds before it starts anew; rows with a text of their own must not fill the memory.
-MOST_REMEMBERED = 10_000
+#: Some four thousand rows: the more, the less a call for a column weighs; the fewer, the more stays in the caches.
+BATCH_BYTES = 2 * 2**20
 
 _ROWS = """
-    COPY (
-        SELECT prev_hash, event_hash, request_id,
-               "timestamp", id, agent_id, reason, coalesce(metadata_json, '{{}}'),
-               action, tool, decision, hash_version, chain_shard
-        FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
-    ) TO STDOUT
+    SELECT prev_hash, event_hash, request_id, "timestamp", id::text, agent_id::text, reason,
+           coalesce(metadata_json::text, '{{}}'), action, tool, decision, hash_version, chain_shard
+    FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
 """
-#: Into eight columns and the rest, which many rows have in common.
-_SPLIT = methodcaller("split", b"\t", 8)
-_TIMESTAMP_COLUMN = 3
-_TIMESTAMP_CHARACTERS = len("2026-11-23T07:30:00.000000+00:00")
-_TIMESTAMP = re.compile(rb"(.{19})\.?(\d{0,6})\+00:00")
-_NULL = b"\\N"
-_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
-#: Bytes that are themselves in a JSON text and in COPY's format: printable ASCII without the quote and the backslash.
+#: How many columns at the end many rows have in common.
+_COMMON_COLUMNS = 5
+_COLUMNS = (
+    "prev_hashes", "event_hashes", "request_ids", "timestamps", "row_ids", "agent_ids", "reasons", "metadata",
+)  # fmt: skip
+_DATE_CHARACTERS = len("2026-11-23")
+#: Bytes that are themselves in a JSON text: printable ASCII without the quote and the backslash.
 _PLAIN = bytes(sorted(set(range(0x20, 0x7F)) - {ord('"'), ord("\\")}))
-
-Value = TypeVar("Value")
 
 
 class ChainRow(NamedTuple):
@@ -89,29 +82,36 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Rows that follow each other, by column, in COPY's text format.
+    """Rows that follow each other, by column; a hash or time that is null is empty.
 
     Attributes:
-        contents: the last five columns of each row in one piece; `content_of` takes it apart.
+        contents: what the rows have in common, each once; a handful.
+        codes: for each row its place in `contents`.
     """
 
-    prev_hashes: Sequence[bytes]
-    event_hashes: Sequence[bytes]
-    request_ids: Sequence[bytes]
-    timestamps: Sequence[bytes]
-    row_ids: Sequence[bytes]
-    agent_ids: Sequence[bytes]
-    reasons: Sequence[bytes]
-    metadata: Sequence[bytes]
-    contents: Sequence[bytes]
+    prev_hashes: pa.BinaryArray
+    event_hashes: pa.BinaryArray
+    request_ids: pa.BinaryArray
+    timestamps: pa.BinaryArray
+    row_ids: pa.BinaryArray
+    agent_ids: pa.BinaryArray
+    reasons: pa.BinaryArray
+    metadata: pa.BinaryArray
+    contents: Sequence[Content]
+    codes: Codes
 
     def __len__(self) -> int:
-        return len(self.contents)
+        return len(self.codes)
 
-    @cached_property
-    def distinct_contents(self) -> list[Content]:
-        """What the rows say in common; a handful."""
-        return list(map(content_of, set(self.contents)))
+    def slice(self, begin: int, end: int) -> RowBatch:
+        """The rows from the one up to, and without, the other."""
+        columns = {name: getattr(self, name).slice(begin, end - begin) for name in _COLUMNS}
+        return replace(self, **columns, codes=self.codes[begin:end])
+
+    def pieces(self, spelling: Callable[[Content], Sequence[bytes]]) -> list[pa.BinaryArray]:
+        """Columns of the pieces, always as many, into which a function cuts what is said of a content."""
+        rows = pa.array(self.codes)
+        return [column_of(piece).take(rows) for piece in zip(*map(spelling, self.contents), strict=True)]
 
     @cached_property
     def unusual(self) -> frozenset[int]:
@@ -119,47 +119,32 @@ class RowBatch:
         return frozenset(
             index
             for column in (self.request_ids, self.agent_ids)
-            if b"".join(column).translate(None, _PLAIN)
-            for index, value in enumerate(column)
-            if value.translate(None, _PLAIN)
+            if column.null_count or joined(column).translate(None, _PLAIN)
+            for index, value in enumerate(column.to_pylist())
+            if value is None or value.translate(None, _PLAIN)
         )
 
     def row(self, index: int) -> ChainRow:
         """One row, taken apart."""
-        content = content_of(self.contents[index])
+        content = self.contents[self.codes[index]]
+        prev_hash, event_hash, request_id, timestamp, row_id, agent_id, reason, metadata = (
+            text_of(getattr(self, name)[index].as_py()) for name in _COLUMNS
+        )
         return ChainRow(
-            row_id=value_of(self.row_ids[index]) or "",
-            request_id=value_of(self.request_ids[index]),
-            prev_hash=value_of(self.prev_hashes[index]) or "",
-            event_hash=value_of(self.event_hashes[index]) or "",
-            timestamp=value_of(self.timestamps[index]) or "",
+            row_id=row_id or "",
+            request_id=request_id,
+            prev_hash=prev_hash or "",
+            event_hash=event_hash or "",
+            timestamp=timestamp or "",
             action=content.action,
             tool=content.tool,
             decision=content.decision,
-            reason=value_of(self.reasons[index]),
-            agent_id=value_of(self.agent_ids[index]) or "",
-            metadata=value_of(self.metadata[index]),
+            reason=reason,
+            agent_id=agent_id or "",
+            metadata=metadata,
             hash_version=content.hash_version,
             shard=content.shard,
         )
-
-
-class Memo(dict[bytes, Value], Generic[Value]):
-    """Values by the bytes that they are made from, each made once; bounded, and then begun anew.
-
-    Args:
-        make: the value of some bytes.
-    """
-
-    def __init__(self, make: Callable[[bytes], Value]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: bytes) -> Value:
-        if len(self) >= MOST_REMEMBERED:
-            self.clear()
-        value = self[key] = self._make(key)
-        return value
 
 
 def read_batches(connection: psycopg.Connection[tuple[Any, ...]], tenant_id: str) -> Iterator[RowBatch]:
@@ -168,44 +153,49 @@ def read_batches(connection: psycopg.Connection[tuple[Any, ...]], tenant_id: str
     Raises:
         psycopg.Error: the statement failed.
     """
-    # Where an index has the order, a sort would only spill gigabytes to the server's disk before the first row.
-    connection.execute("SET LOCAL enable_sort = off")
-    connection.execute("SET LOCAL DateStyle = 'ISO'")
-    yield from map(batch_of, copied_lines(connection, sql.SQL(_ROWS).format(tenant_id), ROWS_PER_BATCH))
+    yield from map(batch_of, record_batches(connection, sql.SQL(_ROWS).format(tenant_id), BATCH_BYTES))
 
 
-def batch_of(lines: Iterable[bytes]) -> RowBatch:
-    """Rows from their lines in COPY's text format; at least one line."""
-    columns: list[Sequence[bytes]] = list(zip(*map(_SPLIT, lines), strict=True))
-    columns[_TIMESTAMP_COLUMN] = _iso_8601(columns[_TIMESTAMP_COLUMN])
-    return RowBatch(*columns)
+def batch_of(batch: pa.RecordBatch) -> RowBatch:
+    """Rows from the columns that the server sent; at least one row."""
+    *columns, timestamps = (batch.column(index) for index in (0, 1, 2, 4, 5, 6, 7, 3))
+    prev_hashes, event_hashes, request_ids, row_ids, agent_ids, reasons, metadata = map(bytes_of, columns)
+    common = batch.columns[-_COMMON_COLUMNS:]
+    codes, firsts = coded(common)
+    return RowBatch(
+        prev_hashes.fill_null(b""),
+        event_hashes.fill_null(b""),
+        request_ids,
+        _iso_8601(timestamps).fill_null(b""),
+        row_ids,
+        agent_ids,
+        reasons,
+        metadata,
+        [_content(*values) for values in zip(*(column.take(firsts).to_pylist() for column in common), strict=True)],
+        codes,
+    )
 
 
-def _iso_8601(timestamps: Sequence[bytes]) -> Sequence[bytes]:
-    """PostgreSQL's spelling of times in UTC in that of `ChainRow`; the server would take twice as long for it."""
-    text = b"\n".join((*timestamps, b"")).replace(b" ", b"T").replace(b"+00\n", b"+00:00\n")
-    spelt = text.split(b"\n")[:-1]
-    if set(map(len, spelt)) == {_TIMESTAMP_CHARACTERS}:
-        return spelt
-    return [_TIMESTAMP.sub(_with_six_digits, timestamp) for timestamp in spelt]
+def text_of(value: bytes | None) -> str | None:
+    """A value as text; None is null."""
+    return None if value is None else value.decode(errors="replace")
 
 
-def _with_six_digits(time: re.Match[bytes]) -> bytes:
-    """PostgreSQL leaves out the zeros at the end of a second's fraction."""
-    return time[1] + b"." + time[2].ljust(6, b"0") + b"+00:00"
+def _content(
+    action: str | None, tool: str | None, decision: str | None, hash_version: int | None, shard: int | None
+) -> Content:
+    return Content(
+        action or "",
+        tool,
+        decision or "",
+        None if hash_version is None else str(hash_version),
+        None if shard is None else str(shard),
+    )
 
 
-@lru_cache(maxsize=MOST_REMEMBERED)
-def content_of(piece: bytes) -> Content:
-    """What one of `RowBatch.contents` says."""
-    action, tool, decision, hash_version, shard = map(value_of, piece.rstrip(b"\n").split(b"\t"))
-    return Content(action or "", tool, decision or "", hash_version, shard)
-
-
-def value_of(value: bytes) -> str | None:
-    """What a value of COPY's text format says; None is null."""
-    if value == _NULL:
-        return None
-    if b"\\" in value:
-        value = re.sub(rb"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), value, flags=re.DOTALL)
-    return value.decode(errors="replace")
+def _iso_8601(timestamps: pa.Array) -> pa.BinaryArray:
+    """Times in UTC in the spelling of `ChainRow`."""
+    # Without its zone Arrow spells a time with a space, six digits and nothing behind them.
+    spelt = bytes_of(timestamps.cast(pa.timestamp("us")).cast(pa.string()))
+    with_t = pc.binary_replace_slice(spelt, _DATE_CHARACTERS, _DATE_CHARACTERS + 1, b"T")
+    return pc.binary_join_element_wise(with_t, b"+00:00", b"")

@@ -13,7 +13,6 @@ that can confirm a row, and what it does not confirm, the definition decides.
 from __future__ import annotations
 
 import json
-import operator
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,14 +20,18 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from soak_pipeline.target.audit_rows import ChainRow, Content, Memo, RowBatch, content_of, value_of
+from soak_pipeline.target.arrow_columns import column_of, interleaved, mapped, slices
+from soak_pipeline.target.audit_rows import ChainRow, Content, RowBatch, text_of
 
 GENESIS = "0" * 64
 MOST_SUSPECTS = 10_000
 MOST_SAMPLES = 20
 _VERSION = "2"
-_DIGEST_BYTES = 32
+_HEX_CHARACTERS = 64
 _DECODE_ALL = msgspec.json.Decoder(list[Any]).decode
 _ENCODE_ALL = msgspec.json.Encoder(order="sorted").encode_lines
 _EXACT_METADATA = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -65,8 +68,6 @@ class ChainVerifier:
         self._heads: dict[str | None, _Head] = {}
         # Nobody can put into a row the text that marks the gaps of its spelling.
         self._marker = secrets.token_hex(16)
-        self._pieces = Memo(lambda content: self._spelling(content_of(content)))
-        self._reasons = Memo(lambda reason: _FIELDS.encode(value_of(reason) or "")[1:-1].encode())
 
     def check(self, batch: RowBatch) -> None:
         """Checks the next rows against their content and against the row before each in its shard."""
@@ -83,37 +84,29 @@ class ChainVerifier:
 
     def _unconfirmed(self, batch: RowBatch) -> Iterable[int]:
         """Positions of the rows that the quick hash does not prove to be right."""
-        versions = {content.hash_version == _VERSION for content in batch.distinct_contents}
+        versions = {content.hash_version == _VERSION for content in batch.contents}
         if len(versions) > 1:
             # A chain changes its version once, so this is the one batch of it.
             return range(len(batch))
         texts = self._texts(batch) if versions.pop() else self._texts_of_version_1(batch)
-        digests = [sha256(text).digest() for text in map(b"".join, texts)]
-        if b"".join(digests).hex("\n", _DIGEST_BYTES).encode() == b"\n".join(batch.event_hashes):
-            return batch.unusual
-        hashes = zip(digests, batch.event_hashes, strict=True)
-        different = (index for index, (digest, event) in enumerate(hashes) if digest.hex().encode() != event)
-        return batch.unusual.union(different)
+        digests = b"".join([sha256(text).digest() for text in texts.to_pylist()])
+        is_equal = pc.equal(slices(digests.hex().encode(), _HEX_CHARACTERS), batch.event_hashes)
+        return batch.unusual.union(np.flatnonzero(~is_equal.to_numpy(zero_copy_only=False)).tolist())
 
-    def _texts(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
-        """What is hashed of each row, in pieces."""
-        before_agent, before_metadata, before_reason, before_request, before_time, after_time = self._columns(batch)
-        return zip(
-            batch.prev_hashes, before_agent, batch.agent_ids, before_metadata, _quick_metadata_hashes(batch.metadata),
-            before_reason, map(self._reasons.__getitem__, batch.reasons), before_request, batch.request_ids,
-            before_time, batch.timestamps, after_time, strict=True,
+    def _texts(self, batch: RowBatch) -> pa.BinaryArray:
+        """What is hashed of each row."""
+        before_agent, before_metadata, before_reason, before_request, before_time, end = batch.pieces(self._spelling)
+        return interleaved(
+            batch.prev_hashes, before_agent, _filled(batch.agent_ids), before_metadata,
+            _quick_metadata_hashes(batch.metadata), before_reason, mapped(batch.reasons, _inside_quotes),
+            before_request, _filled(batch.request_ids), before_time, batch.timestamps, end,
         )  # fmt: skip
 
-    def _texts_of_version_1(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
-        before_agent, before_request, after_request = self._columns(batch)
-        return zip(
-            batch.prev_hashes, before_agent, batch.agent_ids, before_request, batch.request_ids, after_request,
-            strict=True,
-        )  # fmt: skip
-
-    def _columns(self, batch: RowBatch) -> Iterable[tuple[bytes, ...]]:
-        """The pieces of each row's spelling, by column."""
-        return zip(*map(self._pieces.__getitem__, batch.contents), strict=True)
+    def _texts_of_version_1(self, batch: RowBatch) -> pa.BinaryArray:
+        before_agent, before_request, end = batch.pieces(self._spelling)
+        return interleaved(
+            batch.prev_hashes, before_agent, _filled(batch.agent_ids), before_request, _filled(batch.request_ids), end
+        )
 
     def _spelling(self, content: Content) -> Sequence[bytes]:
         """What is hashed of a row with this content, cut where a value stands that differs from row to row."""
@@ -127,17 +120,17 @@ class ChainVerifier:
 
     def _misplaced(self, batch: RowBatch) -> list[tuple[int, int, str]]:
         """Counts rows that do not follow the row before; (position, rank within the row, what is wrong) of each."""
-        shards = {content.shard for content in batch.distinct_contents}
+        shards = {content.shard for content in batch.contents}
         if len(shards) == 1 and self._is_one_chain(batch, self._head(shards.pop())):
             return []
         found = []
-        columns = zip(batch.prev_hashes, batch.event_hashes, batch.timestamps, batch.contents, strict=True)
-        for index, (prev_hash, event_hash, timestamp, content) in enumerate(columns):
-            head = self._head(content_of(content).shard)
+        columns = (column.to_pylist() for column in (batch.prev_hashes, batch.event_hashes, batch.timestamps))
+        for index, (prev_hash, event_hash, timestamp, code) in enumerate(zip(*columns, batch.codes, strict=True)):
+            head = self._head(batch.contents[code].shard)
             if prev_hash != head.event_hash:
                 self.gaps += 1
                 if len(self.suspects) < MOST_SUSPECTS:
-                    self.suspects.add(value_of(prev_hash) or "")
+                    self.suspects.add(text_of(prev_hash) or "")
                 found.append((index, 0, f"names {_short(prev_hash)} as the hash before it, the row before has "
                                         f"{_short(head.event_hash)}"))  # fmt: skip
             if timestamp < head.timestamp:
@@ -149,13 +142,16 @@ class ChainVerifier:
 
     def _is_one_chain(self, batch: RowBatch, head: _Head) -> bool:
         """Whether all rows follow each other; then the head is moved."""
-        timestamps = [head.timestamp, *batch.timestamps]
-        if (head.event_hash, *batch.event_hashes[:-1]) != tuple(batch.prev_hashes):
-            return False
-        if not all(map(operator.le, timestamps, batch.timestamps)):
-            return False
-        head.event_hash, head.timestamp = batch.event_hashes[-1], timestamps[-1]
-        return True
+        prev_hashes, event_hashes, timestamps = batch.prev_hashes, batch.event_hashes, batch.timestamps
+        follows = (
+            prev_hashes[0].as_py() == head.event_hash
+            and timestamps[0].as_py() >= head.timestamp
+            and prev_hashes.slice(1).equals(event_hashes.slice(0, len(batch) - 1))
+            and pc.all(pc.less_equal(timestamps.slice(0, len(batch) - 1), timestamps.slice(1))).as_py() is not False
+        )
+        if follows:
+            head.event_hash, head.timestamp = event_hashes[-1].as_py(), timestamps[-1].as_py()
+        return follows
 
     def _head(self, shard: str | None) -> _Head:
         head = self._heads.get(shard)
@@ -197,20 +193,18 @@ def _hashed_text(row: ChainRow, tenant_id: str, metadata_hash: str) -> str:
     return _FIELDS.encode(fields)
 
 
-def _quick_metadata_hashes(metadata: Sequence[bytes]) -> Sequence[bytes]:
+def _quick_metadata_hashes(metadata: pa.BinaryArray) -> pa.BinaryArray:
     """SHA-256 (hex) of each, in a spelling that differs from Python's in some numbers; empty when not JSON."""
-    distinct = list(dict.fromkeys(metadata))
-    text = b"[" + b",".join(distinct) + b"]"
-    if b"\\" in text:
-        text = text.replace(b"\\\\", b"\\")
+    encoded = metadata.dictionary_encode()
+    distinct = encoded.dictionary.to_pylist()
     try:
-        lines = _ENCODE_ALL(_DECODE_ALL(text)).split(b"\n")
+        lines = _ENCODE_ALL(_DECODE_ALL(b"[" + b",".join(distinct) + b"]")).split(b"\n")
     except (msgspec.MsgspecError, ValueError):
         lines = []
     if len(lines) != len(distinct) + 1:
-        return [b""] * len(metadata)
-    hashes = dict(zip(distinct, [sha256(line).hexdigest().encode() for line in lines[:-1]], strict=True))
-    return list(map(hashes.__getitem__, metadata))
+        return column_of([b""] * len(metadata))
+    hashes = b"".join([sha256(line).digest() for line in lines[:-1]]).hex().encode()
+    return slices(hashes, _HEX_CHARACTERS).take(encoded.indices)
 
 
 def _metadata_hash(metadata: str | None) -> str:
@@ -219,6 +213,14 @@ def _metadata_hash(metadata: str | None) -> str:
         return sha256(_EXACT_METADATA.encode(value).encode()).hexdigest()
     except ValueError:
         return ""
+
+
+def _inside_quotes(reason: bytes | None) -> bytes:
+    return _FIELDS.encode(text_of(reason) or "")[1:-1].encode()
+
+
+def _filled(column: pa.BinaryArray) -> pa.BinaryArray:
+    return column.fill_null(b"")
 
 
 def _short(digest: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Read-only connections to the platform's databases, streams of rows, and what becomes of their errors.
+"""Read-only connections to the platform's databases, and what becomes of their errors.
 
 Owns connecting, time limits and the wording of failures. Never writes, and never lets a password into a message.
 """
@@ -14,16 +14,11 @@ from typing import Any
 
 import psycopg
 import psycopg.conninfo
-import psycopg.errors
-from psycopg import sql
-from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGconn
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 120.0
 SILENCE_TIMEOUTS = 2.0
 SILENCE_SLACK_S = 30.0
-"""A connection lasts at most `SILENCE_TIMEOUTS` statement timeouts and this (seconds), whatever the server does."""
 
 #: For statements that stream a whole table: a thousand rows per second would still bring 3.6 million.
 STREAM_TIMEOUT_S = 3600.0
@@ -66,42 +61,16 @@ def reading(
             connection.execute("SET TIME ZONE 'UTC'")
             connection.execute("SET client_encoding = 'UTF8'")
             connection.execute(f"SET statement_timeout = {int(statement_timeout_s * 1000)}")
+            # While rows stream through another connection, this one keeps their snapshot.
+            connection.execute("SET idle_in_transaction_session_timeout = 0")
             yield connection
     except psycopg.Error as error:
         raise Unreadable(f"{title}: {in_words(error, dsn)}") from None
 
 
-def copied_lines(
-    connection: psycopg.Connection[tuple[Any, ...]], statement: sql.Composed, most: int
-) -> Iterator[list[bytes]]:
-    """The lines of a `COPY ... TO STDOUT`, in lists of `most` and a shorter last one.
-
-    Lines that have arrived are taken from libpq at once, since `Copy.read` costs as much per line as hashing it; it
-    waits when there are none.
-
-    Args:
-        connection: not used for anything else meanwhile.
-        statement: the whole statement, in text format.
-        most: lines per list, at least 1.
-
-    Raises:
-        psycopg.Error: the statement failed, at any point of the stream.
-    """
-    lines: list[bytes] = []
-    with connection.cursor().copy(statement) as copy:
-        while (state := _take(connection.pgconn, lines, most)) >= 0:
-            if state == 0:
-                line = bytes(copy.read())
-                if not line:
-                    break
-                lines.append(line)
-            if len(lines) == most:
-                yield lines
-                lines = []
-        if state < 0:
-            _raise_if_failed(connection.pgconn)
-    if lines:
-        yield lines
+def longest_s(statement_timeout_s: float) -> float:
+    """How long a connection lasts at most, in seconds, whatever the server does."""
+    return SILENCE_TIMEOUTS * statement_timeout_s + SILENCE_SLACK_S
 
 
 def connect(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
@@ -131,7 +100,7 @@ def _cut_off_when_silent(connection: psycopg.Connection[tuple[Any, ...]], statem
         with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(SILENCE_TIMEOUTS * statement_timeout_s + SILENCE_SLACK_S, cut)
+    timer = threading.Timer(longest_s(statement_timeout_s), cut)
     timer.daemon = True
     timer.start()
     try:
@@ -149,30 +118,3 @@ def in_words(error: psycopg.Error, dsn: str) -> str:
     except psycopg.Error:
         return type(error).__name__
     return text.replace(str(password), "***") if password else text
-
-
-def _take(pgconn: PGconn, lines: list[bytes], most: int) -> int:
-    """Adds the lines that are there to some others, until these are `most`.
-
-    Returns:
-        Positive when they are; 0 when no line is there yet; negative after the last one.
-    """
-    state = 1
-    for has_looked in (False, True):
-        for _ in range(most - len(lines)):
-            state, line = pgconn.get_copy_data(1)
-            if state <= 0:
-                break
-            lines.append(bytes(line))
-        if state != 0 or has_looked:
-            break
-        # Often more has arrived by now, and this asks for it at a fraction of the price of waiting.
-        pgconn.consume_input()
-    return state
-
-
-def _raise_if_failed(pgconn: PGconn) -> None:
-    """Takes the results that follow the last line of a copy, so that the connection is free again."""
-    for result in list(iter(pgconn.get_result, None)):
-        if result.status != ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,9 @@ from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+
+from soak_pipeline.target.arrow_columns import joined, lengths
 
 KEY_BYTES = 16
 BUCKETS = 256
@@ -61,20 +64,18 @@ def key_of(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
 
-def keys_of(texts: Sequence[bytes]) -> bytes | None:
+def keys_of(texts: pa.BinaryArray) -> bytes | None:
     """The keys of UUIDs in their usual spelling, one after another; None when one of them is not such a text."""
-    joined = b"".join(texts)
-    characters = np.frombuffer(joined, dtype=np.uint8)
-    if set(map(len, texts)) - {_UUID_CHARACTERS} or joined.count(b"-") != len(_UUID_DASHES) * len(texts):
+    characters = joined(texts)
+    if (lengths(texts) != _UUID_CHARACTERS).any() or characters.count(b"-") != len(_UUID_DASHES) * len(texts):
         return None
-    if not (characters.reshape(-1, _UUID_CHARACTERS)[:, _UUID_DASHES] == _DASH).all():
+    table = np.frombuffer(characters, dtype=np.uint8).reshape(-1, _UUID_CHARACTERS)
+    if not (table[:, _UUID_DASHES] == _DASH).all() or characters.translate(None, b"-0123456789abcdefABCDEF"):
         return None
-    if joined.translate(None, b"-0123456789abcdefABCDEF"):
-        return None
-    return bytes.fromhex(joined.replace(b"-", b"").decode())
+    return bytes.fromhex(characters.replace(b"-", b"").decode())
 
 
-def text_of(key: bytes) -> str:
+def uuid_of(key: bytes) -> str:
     """The UUID text of a key."""
     return str(uuid.UUID(bytes=key))
 

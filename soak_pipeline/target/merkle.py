@@ -10,9 +10,11 @@ import json
 import secrets
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import groupby
 
-from soak_pipeline.target.audit_rows import ChainRow, Memo, RowBatch, content_of, value_of
+import pyarrow.compute as pc
+
+from soak_pipeline.target.arrow_columns import interleaved, mapped
+from soak_pipeline.target.audit_rows import ChainRow, Content, RowBatch, text_of
 
 RECEIPT_VERSION = 4
 _DAY_CHARACTERS = 10
@@ -69,19 +71,13 @@ class DayTrees:
         self._trees = {day: MerkleTree() for day in leaf_counts}
         # Nobody can put into a row the text that marks the gaps of its receipt.
         self._marker = secrets.token_hex(16)
-        self._pieces = Memo(self._spelling)
-        self._reasons = Memo(lambda reason: _CANONICAL.encode(value_of(reason)).encode())
 
     def add(self, batch: RowBatch) -> None:
         """Takes the next rows, in chain order."""
-        first, last = (timestamp[:_DAY_CHARACTERS] for timestamp in (min(batch.timestamps), max(batch.timestamps)))
-        if first == last:
-            self._add(first.decode(), batch, 0, len(batch))
-            return
+        days = pc.run_end_encode(pc.binary_slice(batch.timestamps, 0, _DAY_CHARACTERS))
         begin = 0
-        for day, rows in groupby([timestamp[:_DAY_CHARACTERS] for timestamp in batch.timestamps]):
-            end = begin + len(list(rows))
-            self._add(day.decode(), batch, begin, end)
+        for day, end in zip(days.values.to_pylist(), days.run_ends.to_pylist(), strict=True):
+            self._add(day.decode(), batch.slice(begin, end))
             begin = end
 
     def root_of(self, day: str) -> str | None:
@@ -89,33 +85,29 @@ class DayTrees:
         tree = self._trees.get(day)
         return tree.root() if tree is not None and tree.leaf_count == self._claimed[day] else None
 
-    def _add(self, day: str, batch: RowBatch, begin: int, end: int) -> None:
-        self.rows_by_day[day] = self.rows_by_day.get(day, 0) + end - begin
-        self.last_timestamp_by_day[day] = batch.timestamps[end - 1].decode()
+    def _add(self, day: str, batch: RowBatch) -> None:
+        self.rows_by_day[day] = self.rows_by_day.get(day, 0) + len(batch)
+        self.last_timestamp_by_day[day] = batch.timestamps[-1].as_py().decode()
         tree = self._trees.get(day)
         if tree is not None and tree.leaf_count < self._claimed[day]:
-            tree.extend(self._receipts(batch, begin, min(end, begin + self._claimed[day] - tree.leaf_count)))
+            tree.extend(self._receipts(batch.slice(0, min(len(batch), self._claimed[day] - tree.leaf_count))))
 
-    def _receipts(self, batch: RowBatch, begin: int, end: int) -> list[bytes]:
-        """The receipts of some rows, column by column; `receipt_of` defines them."""
-        some = slice(begin, end)
-        pieces = zip(*map(self._pieces.__getitem__, batch.contents[some]), strict=True)
-        before_agent, before_event, before_row, before_prev, before_reason, before_request, before_time, after = pieces
-        texts = zip(
-            before_agent, batch.agent_ids[some], before_event, batch.event_hashes[some], before_row,
-            batch.row_ids[some], before_prev, batch.prev_hashes[some], before_reason,
-            map(self._reasons.__getitem__, batch.reasons[some]), before_request, batch.request_ids[some], before_time,
-            batch.timestamps[some], after, strict=True,
-        )  # fmt: skip
-        receipts = list(map(b"".join, texts))
+    def _receipts(self, batch: RowBatch) -> list[bytes]:
+        """The receipts of rows, column by column; `receipt_of` defines them."""
+        pieces = batch.pieces(self._spelling)
+        before_agent, before_event, before_row, before_prev, before_reason, before_request, before_time, end = pieces
+        receipts: list[bytes] = interleaved(
+            before_agent, batch.agent_ids, before_event, batch.event_hashes, before_row, batch.row_ids, before_prev,
+            batch.prev_hashes, before_reason, mapped(batch.reasons, _quoted), before_request, batch.request_ids,
+            before_time, batch.timestamps, end,
+        ).to_pylist()  # fmt: skip
         for index in batch.unusual:
-            if begin <= index < end:
-                receipts[index - begin] = receipt_of(batch.row(index), self._tenant_id)
+            receipts[index] = receipt_of(batch.row(index), self._tenant_id)
         return receipts
 
-    def _spelling(self, content: bytes) -> Sequence[bytes]:
+    def _spelling(self, content: Content) -> Sequence[bytes]:
         """A receipt of a row with this content, cut where a value stands that differs from row to row."""
-        action, tool, decision, hash_version, shard = content_of(content)
+        action, tool, decision, hash_version, shard = content
         mark = self._marker
         row = ChainRow(
             row_id=mark, request_id=mark, prev_hash=mark, event_hash=mark, timestamp=mark, action=action, tool=tool,
@@ -145,3 +137,7 @@ def receipt_of(row: ChainRow, tenant_id: str) -> bytes:
             "chain_shard": int(row.shard or 0),
         }
     ).encode()
+
+
+def _quoted(reason: bytes | None) -> bytes:
+    return _CANONICAL.encode(text_of(reason)).encode()

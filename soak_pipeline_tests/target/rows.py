@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 
 from soak_pipeline.target.audit_rows import ChainRow, RowBatch, batch_of
 
@@ -91,7 +92,7 @@ def chain_of(tenant_id: str, of: Iterable[Call], prev_hash: str = "0" * 64, shar
 
 
 def copy_line(row: ChainRow) -> bytes:
-    """A row as `COPY ... TO STDOUT` sends it, by the words of PostgreSQL's manual."""
+    """A row as `COPY ... FROM STDIN` takes it, by the words of PostgreSQL's manual."""
     ordered = (
         row.prev_hash, row.event_hash, row.request_id, row.timestamp, row.row_id, row.agent_id, row.reason,
         row.metadata or "{}", row.action, row.tool, row.decision, row.hash_version, row.shard,
@@ -102,8 +103,26 @@ def copy_line(row: ChainRow) -> bytes:
 
 def batches(of: Iterable[ChainRow], size: int = 1024) -> list[RowBatch]:
     """Rows as they are read."""
-    lines = [copy_line(row) for row in of]
-    return [batch_of(lines[begin : begin + size]) for begin in range(0, len(lines), size)]
+    whole = list(of)
+    return [batch_of(_record_batch(whole[begin : begin + size])) for begin in range(0, len(whole), size)]
+
+
+def _record_batch(of: list[ChainRow]) -> pa.RecordBatch:
+    """Columns as the server sends them."""
+    texts = (
+        [row.prev_hash for row in of], [row.event_hash for row in of], [row.request_id for row in of],
+        [row.row_id for row in of], [row.agent_id for row in of], [row.reason for row in of],
+        [row.metadata or "{}" for row in of], [row.action for row in of], [row.tool for row in of],
+        [row.decision for row in of],
+    )  # fmt: skip
+    columns = [pa.array(column, pa.string()) for column in texts]
+    moments = [datetime.fromisoformat(row.timestamp) for row in of]
+    columns.insert(3, pa.array(moments, pa.timestamp("us", "UTC")))
+    columns += [
+        pa.array([None if number is None else int(number) for number in numbers], pa.int16())
+        for numbers in ([row.hash_version for row in of], [row.shard for row in of])
+    ]
+    return pa.RecordBatch.from_arrays(columns, [str(index) for index in range(len(columns))])
 
 
 def insert_audit(dsn: str, tenant_id: str, rows: Iterable[ChainRow]) -> None:

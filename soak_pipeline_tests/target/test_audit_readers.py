@@ -101,6 +101,14 @@ def test_a_reader_that_does_not_answer_leaves_nothing_read(
     assert {audit.chain.reason for audit in found} == {f"the process that reads the audit rows {how} before its answer"}
 
 
+def test_a_reader_that_is_never_done_is_ended(silent_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_readers, "ANSWER_TIMEOUT_S", 0.1)
+    (found,) = read_tenants({"audit": silent_dsn}, NOTHING, TENANTS[:1], public_key_pem=None, directory=tmp_path)
+    assert found.chain.independent is None
+    assert found.chain.reason == "the audit rows were not read within 0.1 s"
+    assert readers_of(psutil.Process()) == []
+
+
 def test_a_failure_here_ends_the_readers_that_wait(silent_dsn: str, tmp_path: Path) -> None:
     def broken() -> Iterator[bytes]:
         raise ValueError("no keys")

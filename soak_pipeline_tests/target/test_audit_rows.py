@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +12,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from psycopg import sql
 
-from soak_pipeline.target.audit_rows import MOST_REMEMBERED, ChainRow, Memo, batch_of, read_batches
+from soak_pipeline.target.audit_rows import ChainRow, read_batches
 from soak_pipeline.target.chain_verifier import ChainVerifier, is_hash_right
-from soak_pipeline.target.databases import copied_lines
 from soak_pipeline_tests.infra.servers import Servers
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import AGENT, Call, calls, chain
@@ -66,11 +65,9 @@ _CHAINS = st.lists(
 
 @pytest.fixture(scope="module")
 def connection(started_stores: Servers) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """One that reads what it wrote itself, and takes it back; the table is empty to begin with."""
-    with psycopg.connect(started_stores.dsn("acp_audit")) as connection:
+    """Of the audit database, whose table of rows is empty between the tests."""
+    with psycopg.connect(started_stores.dsn("acp_audit"), autocommit=True) as connection:
         connection.execute("TRUNCATE audit_logs")
-        connection.commit()
-        connection.execute("SET TIME ZONE 'UTC'")
         yield connection
 
 
@@ -81,11 +78,12 @@ def _stored(
     verifier, read = ChainVerifier(TENANT), []
     try:
         rows.insert_audit_with(connection, TENANT, of)
-        for batch in read_batches(connection, TENANT):
-            verifier.check(batch)
-            read += [batch.row(index) for index in range(len(batch))]
+        with connection.transaction():
+            for batch in read_batches(connection, TENANT):
+                verifier.check(batch)
+                read += [batch.row(index) for index in range(len(batch))]
     finally:
-        connection.rollback()
+        connection.execute("TRUNCATE audit_logs")
     return verifier, read
 
 
@@ -156,7 +154,7 @@ def test_a_character_that_moved_into_the_next_hash_is_tampering() -> None:
         second._replace(event_hash=first.event_hash[-1] + second.event_hash),
     ]
     verifier = ChainVerifier(TENANT)
-    verifier.check(batch_of(map(rows.copy_line, audit)))
+    verifier.check(*rows.batches(audit))
     assert verifier.tampered == 2
 
 
@@ -166,73 +164,38 @@ def test_metadata_of_any_kind_beside_usual_ones() -> None:
     texts = ["{}", "null", "[]", "{} , {}", "not json"]
     audit = [row._replace(metadata=text) for row, text in zip(of, texts, strict=True)]
     verifier = ChainVerifier(TENANT)
-    verifier.check(batch_of(map(rows.copy_line, audit)))
+    verifier.check(*rows.batches(audit))
     assert [sample.split(" ")[1] for sample in verifier.samples] == ["4", "5"]
 
 
-def test_rows_that_all_have_a_reason_of_their_own_do_not_fill_the_memory() -> None:
-    made = []
-    memo = Memo(lambda key: made.append(key) or key)
-    for number in range(MOST_REMEMBERED + 10):
-        assert memo[b"%d" % number] == b"%d" % number
-    assert (len(memo), len(made)) == (10, MOST_REMEMBERED + 10)
-
-
-def _numbers(connection: psycopg.Connection[tuple[Any, ...]], expression: str, most: int) -> list[list[int]]:
-    statement = sql.SQL(f"COPY (SELECT {expression} FROM generate_series(1, 10000) AS n) TO STDOUT").format()
-    return [[int(line) for line in lines] for lines in copied_lines(connection, statement, most)]
-
-
-def test_lines_come_in_lists_of_a_size(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    lists = _numbers(connection, "n", 3000)
-    assert [len(numbers) for numbers in lists] == [3000, 3000, 3000, 1000]
-    assert [number for numbers in lists for number in numbers] == list(range(1, 10001))
-    statement = sql.SQL("COPY (SELECT 1 WHERE false) TO STDOUT").format()
-    assert list(copied_lines(connection, statement, 10)) == []
-    connection.rollback()
-
-
-def test_a_failure_in_the_middle_of_a_stream_is_raised(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    with pytest.raises(psycopg.errors.DivisionByZero):
-        _numbers(connection, "n / (n - 9000)", 100)
-    connection.rollback()
-    assert connection.execute("SELECT 1").fetchone() == (1,)
-    connection.rollback()
-
-
-def test_a_stream_is_given_up_after_its_time(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    connection.execute("SET LOCAL statement_timeout = '50ms'")
-    with pytest.raises(psycopg.errors.QueryCanceled):
-        _numbers(connection, "pg_sleep(n / 100.0)", 100)
-    connection.rollback()
-
-
-def test_a_reader_that_stops_early_stops_the_statement(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    statement = sql.SQL("COPY (SELECT n, repeat('x', 1000) FROM generate_series(1, 1000000) AS n) TO STDOUT").format()
-    stream = copied_lines(connection, statement, 10)
-    assert len(next(iter(stream))) == 10
-    stream.close()  # type: ignore[attr-defined]
-    connection.rollback()
-    assert connection.execute("SELECT 1").fetchone() == (1,)
-    connection.rollback()
-
-
-_SCANS = "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'audit_logs'"
+def _scanned(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[int, int]:
+    """Scans of the whole table, and rows fetched by an index."""
+    found = connection.execute(
+        "SELECT seq_scan, idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'audit_logs'"
+    ).fetchone()
+    assert found is not None
+    return found
 
 
 def test_a_tenants_rows_are_read_by_their_index(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     """Whatever other tenants have: no scan of the table, and no other row."""
-    rows.insert_audit_with(connection, TENANT, chain(TENANT, calls(50)))
-    connection.execute(
-        "INSERT INTO audit_logs"
-        " (id, org_id, tenant_id, agent_id, action, decision, event_hash, prev_hash, timestamp)"
-        " SELECT gen_random_uuid(), %(t)s, %(t)s, %(t)s, 'a', 'b', '', '', now() FROM generate_series(1, 5000)",
-        {"t": OTHER},
-    )
-    connection.execute("ANALYZE audit_logs")
-    before = connection.execute(_SCANS).fetchone()
-    assert sum(len(batch) for batch in read_batches(connection, TENANT)) == 50
-    after = connection.execute(_SCANS).fetchone()
-    connection.rollback()
-    assert before is not None
-    assert after == (before[0], before[1] + 50)
+    try:
+        rows.insert_audit_with(connection, TENANT, chain(TENANT, calls(50)))
+        connection.execute(
+            "INSERT INTO audit_logs"
+            " (id, org_id, tenant_id, agent_id, action, decision, event_hash, prev_hash, timestamp)"
+            " SELECT gen_random_uuid(), %(t)s, %(t)s, %(t)s, 'a', 'b', '', '', now() FROM generate_series(1, 5000)",
+            {"t": OTHER},
+        )
+        connection.execute("ANALYZE audit_logs")
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        scans, fetched = _scanned(connection)
+        with connection.transaction():
+            assert sum(len(batch) for batch in read_batches(connection, TENANT)) == 50
+        # A connection says what it has done when it is closed, but not at once.
+        limit_s = time.monotonic() + 20
+        while _scanned(connection) == (scans, fetched) and time.monotonic() < limit_s:
+            time.sleep(0.05)
+        assert _scanned(connection) == (scans, fetched + 50)
+    finally:
+        connection.execute("TRUNCATE audit_logs")

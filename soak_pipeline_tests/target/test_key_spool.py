@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.target.key_spool import KeySpool, key_of, keys_of, text_of
+from soak_pipeline.target.arrow_columns import column_of
+from soak_pipeline.target.key_spool import KeySpool, key_of, keys_of, uuid_of
 
 SOME = [UUID(int=number << 64 | 5).bytes for number in range(4)]
 
@@ -77,23 +78,23 @@ def test_more_than_the_buffers_hold_goes_to_disk_and_is_gone_at_the_end(tmp_path
 @settings(deadline=None)
 @given(st.lists(st.uuids(), max_size=20))
 def test_the_keys_of_many_uuids_are_those_of_each(of: list[UUID]) -> None:
-    assert keys_of([str(uuid).encode() for uuid in of]) == b"".join(uuid.bytes for uuid in of)
+    assert keys_of(column_of(str(uuid).encode() for uuid in of)) == b"".join(uuid.bytes for uuid in of)
 
 
 @pytest.mark.parametrize(
     "odd",
-    ["", "\\N", "0b8c1a520f6c5b8e9d6e8f7a6b5c4d3e", "0b8c1a5-20f6c-5b8e-9d6e-8f7a6b5c4d3e",
-     "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3g", "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c-d3e"],
+    [b"", None, b"0b8c1a520f6c5b8e9d6e8f7a6b5c4d3e", b"0b8c1a5-20f6c-5b8e-9d6e-8f7a6b5c4d3e",
+     b"0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3g", b"0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c-d3e"],
 )  # fmt: skip
-def test_texts_that_are_no_uuids_have_no_quick_keys(odd: str) -> None:
+def test_texts_that_are_no_uuids_have_no_quick_keys(odd: bytes | None) -> None:
     usual = b"0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3e"
-    assert keys_of([usual, odd.encode(), usual]) is None
+    assert keys_of(column_of([usual, odd, usual])) is None
 
 
 def test_a_uuid_is_its_own_key() -> None:
     text = "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3e"
     assert key_of(text) == UUID(text).bytes
-    assert text_of(key_of(text)) == text
+    assert uuid_of(key_of(text)) == text
 
 
 def test_any_other_text_has_a_key_too() -> None:
