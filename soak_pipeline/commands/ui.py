@@ -28,6 +28,13 @@ LOOK_EVERY_S = 0.5
 SERVICES = {"dagster._daemon", "dagster_webserver"}
 """Modules of the processes without which `dagster dev` gives up."""
 
+GRPC_TIMEOUT_VARIABLE = "DAGSTER_GRPC_TIMEOUT_SECONDS"
+GRPC_TIMEOUT_S = 300
+"""For an answer of Dagster's code server, which starts runs: without CPU to spare that takes minutes (seconds).
+
+Dagster's own limit is 60. The settings of the instance give a start longer than that, so that the answer comes first.
+"""
+
 GRACE_S = 5.0
 GROUP_END_LIMIT_S = 60.0
 """For Dagster's processes to end when asked, and for run workers, which block their tenants meanwhile (seconds)."""
@@ -42,7 +49,7 @@ def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
         process = subprocess.Popen(
             command,
             cwd=PROJECT_ROOT,
-            env={**stack, "DAGSTER_HOME": str(home), "SOAK_REPORTS_DIR": str(reports.absolute())},
+            env=dagster_environment(stack, home, reports),
             start_new_session=True,
         )
         guardian = start_guardian(None, stack, (sys.executable, "-m", __name__, str(process.pid)))
@@ -55,6 +62,22 @@ def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
             end_group(process.pid)
             process.wait()
             guardian.dismiss()
+
+
+def dagster_environment(environment: Mapping[str, str], home: Path, reports: Path) -> dict[str, str]:
+    """What Dagster's processes are started with.
+
+    Args:
+        environment: of the stack; what it says about Dagster's patience stands.
+        home: Dagster's home.
+        reports: the reports folder; made absolute, since Dagster works in another one.
+    """
+    return {
+        **environment,
+        GRPC_TIMEOUT_VARIABLE: environment.get(GRPC_TIMEOUT_VARIABLE) or str(GRPC_TIMEOUT_S),
+        "DAGSTER_HOME": str(home),
+        "SOAK_REPORTS_DIR": str(reports.absolute()),
+    }
 
 
 def serve(process: subprocess.Popen[bytes]) -> int:

@@ -6,18 +6,50 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
+import yaml
+from dagster._grpc.utils import (
+    default_grpc_timeout,
+    default_repository_grpc_timeout,
+    default_schedule_grpc_timeout,
+    default_sensor_grpc_timeout,
+)
 
-from soak_pipeline.commands.ui import end_group, serve
+from soak_pipeline.commands.ui import GRPC_TIMEOUT_S, dagster_environment, end_group, serve
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
+from soak_pipeline.stages.dagster_home import INSTANCE_SETTINGS
 from soak_pipeline.stages.guardian import MODULE as GUARDIAN_MODULE
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 )
 FAMILY = "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); child.wait()"
+
+
+@pytest.mark.parametrize(
+    ("given", "timeout_s"),
+    [({}, 300), ({"DAGSTER_GRPC_TIMEOUT_SECONDS": ""}, 300), ({"DAGSTER_GRPC_TIMEOUT_SECONDS": "45"}, 45)],
+)
+def test_dagster_waits_for_its_code_server_as_long_as_it_is_told(
+    given: dict[str, str], timeout_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = dagster_environment({"PATH": "/bin", **given}, Path("/home/of/dagster"), Path("results"))
+    assert environment["PATH"] == "/bin"
+    assert environment["DAGSTER_HOME"] == "/home/of/dagster"
+    assert environment["SOAK_REPORTS_DIR"] == str(Path.cwd() / "results")
+    for name in ("REPOSITORY", "SCHEDULE", "SENSOR"):
+        monkeypatch.delenv(f"DAGSTER_{name}_GRPC_TIMEOUT_SECONDS", raising=False)
+    monkeypatch.setenv("DAGSTER_GRPC_TIMEOUT_SECONDS", environment["DAGSTER_GRPC_TIMEOUT_SECONDS"])
+    assert default_grpc_timeout() == default_schedule_grpc_timeout() == default_sensor_grpc_timeout() == timeout_s
+    assert default_repository_grpc_timeout() >= timeout_s
+
+
+def test_a_start_is_given_up_later_than_the_answer_about_it() -> None:
+    monitoring = yaml.safe_load(INSTANCE_SETTINGS.read_text())["run_monitoring"]
+    assert monitoring["start_timeout_seconds"] > GRPC_TIMEOUT_S
 
 
 @pytest.mark.parametrize("polite", [True, False], ids=["asked", "killed"])
