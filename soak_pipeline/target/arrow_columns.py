@@ -6,6 +6,7 @@ Owns how a column's memory is read. Never knows what the values stand for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +51,14 @@ def slices(values: bytes, size: int) -> pa.BinaryArray:
     )
 
 
-def interleaved(*columns: pa.BinaryArray) -> pa.BinaryArray:
-    """The values of each row in one piece; null where one of them is."""
+def interleaved(*columns: pa.BinaryArray | bytes) -> pa.BinaryArray:
+    """The values of each row in one piece, with bytes that all rows have; null where one of them is."""
     return pc.binary_join_element_wise(*columns, b"")
+
+
+def digests_of(column: pa.BinaryArray) -> bytes:
+    """The SHA-256 of each value, one after another."""
+    return b"".join([sha256(value).digest() for value in column.to_pylist()])
 
 
 def mapped(column: pa.BinaryArray, make: Callable[[bytes | None], bytes]) -> pa.BinaryArray:

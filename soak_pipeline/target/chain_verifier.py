@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from soak_pipeline.target.arrow_columns import column_of, interleaved, mapped, slices
+from soak_pipeline.target.arrow_columns import column_of, digests_of, interleaved, mapped, slices
 from soak_pipeline.target.audit_rows import ChainRow, Content, RowBatch, text_of
 
 GENESIS = "0" * 64
@@ -89,8 +89,7 @@ class ChainVerifier:
             # A chain changes its version once, so this is the one batch of it.
             return range(len(batch))
         texts = self._texts(batch) if versions.pop() else self._texts_of_version_1(batch)
-        digests = b"".join([sha256(text).digest() for text in texts.to_pylist()])
-        is_equal = pc.equal(slices(digests.hex().encode(), _HEX_CHARACTERS), batch.event_hashes)
+        is_equal = pc.equal(_hexes(digests_of(texts)), batch.event_hashes)
         return batch.unusual.union(np.flatnonzero(~is_equal.to_numpy(zero_copy_only=False)).tolist())
 
     def _texts(self, batch: RowBatch) -> pa.BinaryArray:
@@ -203,8 +202,11 @@ def _quick_metadata_hashes(metadata: pa.BinaryArray) -> pa.BinaryArray:
         lines = []
     if len(lines) != len(distinct) + 1:
         return column_of([b""] * len(metadata))
-    hashes = b"".join([sha256(line).digest() for line in lines[:-1]]).hex().encode()
-    return slices(hashes, _HEX_CHARACTERS).take(encoded.indices)
+    return _hexes(digests_of(column_of(lines[:-1]))).take(encoded.indices)
+
+
+def _hexes(digests: bytes) -> pa.BinaryArray:
+    return slices(digests.hex().encode(), _HEX_CHARACTERS)
 
 
 def _metadata_hash(metadata: str | None) -> str:

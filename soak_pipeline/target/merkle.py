@@ -11,13 +11,16 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from soak_pipeline.target.arrow_columns import interleaved, mapped
+from soak_pipeline.target.arrow_columns import column_of, digests_of, interleaved, mapped, slices
 from soak_pipeline.target.audit_rows import ChainRow, Content, RowBatch, text_of
 
 RECEIPT_VERSION = 4
 _DAY_CHARACTERS = 10
+_LEAF, _NODE = b"\x00", b"\x01"
+_PAIR_BYTES = 64
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -26,32 +29,31 @@ class MerkleTree:
 
     def __init__(self) -> None:
         self.leaf_count = 0
-        #: By height, the complete subtree that still waits for its right neighbour.
-        self._waiting: list[bytes | None] = []
+        #: By height, the complete subtree that still waits for its right neighbour; nothing where none does.
+        self._waiting: list[bytes] = []
 
-    def extend(self, leaves: Sequence[bytes]) -> None:
+    def extend(self, leaves: pa.BinaryArray) -> None:
         """Adds the data of leaves."""
         self.leaf_count += len(leaves)
-        nodes = [sha256(b"\x00" + data).digest() for data in leaves]
+        nodes = digests_of(interleaved(_LEAF, leaves))
         height = 0
         while nodes:
             if height == len(self._waiting):
-                self._waiting.append(None)
-            left = self._waiting[height]
-            if left is not None:
-                nodes.insert(0, left)
-            self._waiting[height] = nodes.pop() if len(nodes) % 2 else None
-            nodes = [sha256(b"\x01" + a + b).digest() for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+                self._waiting.append(b"")
+            nodes = self._waiting[height] + nodes
+            paired_bytes = len(nodes) - len(nodes) % _PAIR_BYTES
+            self._waiting[height] = nodes[paired_bytes:]
+            nodes = digests_of(interleaved(_NODE, slices(nodes[:paired_bytes], _PAIR_BYTES)))
             height += 1
 
     def root(self) -> str:
         """Hash of the leaves so far (hex)."""
-        subtrees = [subtree for subtree in self._waiting if subtree is not None]
+        subtrees = [subtree for subtree in self._waiting if subtree]
         if not subtrees:
             return sha256(b"").hexdigest()
         node = subtrees[0]
         for left in subtrees[1:]:
-            node = sha256(b"\x01" + left + node).digest()
+            node = sha256(_NODE + left + node).digest()
         return node.hex()
 
 
@@ -92,18 +94,21 @@ class DayTrees:
         if tree is not None and tree.leaf_count < self._claimed[day]:
             tree.extend(self._receipts(batch.slice(0, min(len(batch), self._claimed[day] - tree.leaf_count))))
 
-    def _receipts(self, batch: RowBatch) -> list[bytes]:
+    def _receipts(self, batch: RowBatch) -> pa.BinaryArray:
         """The receipts of rows, column by column; `receipt_of` defines them."""
         pieces = batch.pieces(self._spelling)
         before_agent, before_event, before_row, before_prev, before_reason, before_request, before_time, end = pieces
-        receipts: list[bytes] = interleaved(
+        receipts = interleaved(
             before_agent, batch.agent_ids, before_event, batch.event_hashes, before_row, batch.row_ids, before_prev,
             batch.prev_hashes, before_reason, mapped(batch.reasons, _quoted), before_request, batch.request_ids,
             before_time, batch.timestamps, end,
-        ).to_pylist()  # fmt: skip
+        )  # fmt: skip
+        if not batch.unusual:
+            return receipts
+        each = receipts.to_pylist()
         for index in batch.unusual:
-            receipts[index] = receipt_of(batch.row(index), self._tenant_id)
-        return receipts
+            each[index] = receipt_of(batch.row(index), self._tenant_id)
+        return column_of(each)
 
     def _spelling(self, content: Content) -> Sequence[bytes]:
         """A receipt of a row with this content, cut where a value stands that differs from row to row."""

@@ -193,7 +193,7 @@ def with_roots(dsns: dict[str, str], are_published: bool) -> None:
             connection.execute(_PUBLISH)
 
 
-def measure(dsns: dict[str, str], tenants: list[Filled]) -> None:
+def measure(dsns: dict[str, str], tenants: list[Filled], turns: int) -> None:
     """Lets the readings take turns, and prints their figures."""
     only_audit = {"audit": dsns["audit"]}
     # Name: what is done, whether roots are published, and the COPY of the same rows.
@@ -207,14 +207,14 @@ def measure(dsns: dict[str, str], tenants: list[Filled]) -> None:
     count = sum(tenant.count for tenant in tenants)
     wall_s: dict[str, list[float]] = {name: [] for name in readings}
     cpu_s: dict[str, list[float]] = {name: [] for name in readings}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for name, (reading, need_roots, _) in readings.items():
             with_roots(dsns, need_roots)
             began_s, cpu_began_s = time.perf_counter(), cpu_used_s()
             reading()
             wall_s[name].append(time.perf_counter() - began_s)
             cpu_s[name].append(cpu_used_s() - cpu_began_s)
-    print(f"{count:,} audit rows of {len(tenants)} tenants, median of {TURNS} turns")
+    print(f"{count:,} audit rows of {len(tenants)} tenants, median of {turns} turns")
     print(f"{'':24}{'rows/s':>10}{'of the COPY':>14}{'lowest':>9}{'highest':>9}{'client CPU':>14}")
     for name, (_, _, same_rows) in readings.items():
         ratios = [copy / own for copy, own in zip(wall_s[same_rows], wall_s[name], strict=True)]
@@ -256,7 +256,7 @@ def tenants_of(count: int, directory: Path) -> list[Filled]:
     ]
 
 
-def run(servers: Servers, count: int) -> None:
+def run(servers: Servers, count: int, turns: int) -> None:
     """Fills, measures and prints."""
     dsns = {"audit": servers.dsn("acp_audit"), "usage": servers.dsn("acp_usage")}
     with tempfile.TemporaryDirectory(prefix="soak-bench-") as directory:
@@ -264,7 +264,7 @@ def run(servers: Servers, count: int) -> None:
         began_s = time.perf_counter()
         fill(dsns, [*tenants, tenth])
         print(f"filled {count + tenth.count:,} rows in {time.perf_counter() - began_s:.0f} s")
-        measure(dsns, tenants)
+        measure(dsns, tenants, turns)
         with_roots(dsns, True)
         for tenant in (tenth, max(tenants, key=lambda tenant: tenant.count)):
             peak = peak_rss_bytes(dsns, tenant)
@@ -275,6 +275,7 @@ def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description="Rows verified per second, against a plain COPY of the same rows.")
     parser.add_argument("--rows", type=int, default=500_000, help="of all tenants together (default: 500,000)")
+    parser.add_argument("--turns", type=int, default=TURNS, help=f"of the readings (default: {TURNS})")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -283,7 +284,7 @@ def main() -> None:
     if arguments.rows < LEAST_ROWS:
         parser.error(f"--rows: at least {LEAST_ROWS}")
     with running_servers() as servers:
-        run(servers, arguments.rows)
+        run(servers, arguments.rows, arguments.turns)
 
 
 if __name__ == "__main__":

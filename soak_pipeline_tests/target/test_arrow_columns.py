@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soak_pipeline.target.arrow_columns import coded, column_of, interleaved, joined, lengths, mapped, slices
+from soak_pipeline.target.arrow_columns import (
+    coded,
+    column_of,
+    digests_of,
+    interleaved,
+    joined,
+    lengths,
+    mapped,
+    slices,
+)
 
 VALUES = st.lists(st.binary(max_size=6), max_size=12)
 FEW = st.lists(st.tuples(*[st.sampled_from([None, b"", b"a", b"b"])] * 3), max_size=30)
@@ -35,8 +46,13 @@ def test_slices_are_the_pieces(size: int, count: int) -> None:
 @given(st.lists(st.tuples(st.binary(max_size=3), st.one_of(st.none(), st.binary(max_size=3))), max_size=9))
 def test_interleaved_rows_are_in_one_piece(of: list[tuple[bytes, bytes | None]]) -> None:
     first, second = column_of(a for a, _ in of), column_of(b for _, b in of)
-    expected = [None if b is None else a + b + a for a, b in of]
-    assert interleaved(first, second, first).to_pylist() == expected
+    expected = [None if b is None else a + b + b"." + a for a, b in of]
+    assert interleaved(first, second, b".", first).to_pylist() == expected
+
+
+@given(VALUES)
+def test_digests_are_those_of_each_value(values: list[bytes]) -> None:
+    assert digests_of(column_of(values)) == b"".join(hashlib.sha256(value).digest() for value in values)
 
 
 @given(st.lists(st.sampled_from([None, b"", b"x", b"yy"]), max_size=20))

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from psycopg.types.json import Jsonb
 
 from soak_pipeline.model.stage_outputs import IndependentChain, ReconcileEvidence, RootEvidence
+from soak_pipeline.target.arrow_columns import column_of
 from soak_pipeline.target.audit import TenantAudit, executed_after, read_tenant
 from soak_pipeline.target.audit_rows import ChainRow
 from soak_pipeline.target.merkle import MerkleTree, receipt_of
@@ -258,7 +259,7 @@ def test_a_failure_names_no_password(dsns: Dsns) -> None:
 def _publish(dsns: Dsns, audit: list[ChainRow], day: str = DAY, *, signed: bool = True, **claims: object) -> None:
     """Seals rows as the platform would, with changed claims for the faults."""
     tree = MerkleTree()
-    tree.extend([receipt_of(row, TENANT.tenant_id) for row in audit])
+    tree.extend(column_of(receipt_of(row, TENANT.tenant_id) for row in audit))
     receipt: dict[str, object] = {
         "version": 4,
         "kind": "transparency_root",

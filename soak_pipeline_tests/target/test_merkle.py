@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soak_pipeline.target.arrow_columns import column_of
 from soak_pipeline.target.merkle import DayTrees, MerkleTree, receipt_of
 from soak_pipeline_tests.target import rows
 from soak_pipeline_tests.target.rows import Call, calls, chain
@@ -28,7 +29,7 @@ def _defined(leaves: list[bytes]) -> bytes:
 def _grown(leaves: list[bytes]) -> str:
     tree = MerkleTree()
     for leaf in leaves:
-        tree.extend([leaf])
+        tree.extend(column_of([leaf]))
     return tree.root()
 
 
@@ -43,7 +44,7 @@ def test_the_grown_tree_is_the_defined_one(leaves: list[bytes]) -> None:
 def test_it_does_not_matter_in_what_portions_a_tree_grows(portions: list[list[bytes]]) -> None:
     tree = MerkleTree()
     for portion in portions:
-        tree.extend(portion)
+        tree.extend(column_of(portion))
     leaves = [leaf for portion in portions for leaf in portion]
     assert (tree.root(), tree.leaf_count) == (_defined(leaves).hex(), len(leaves))
 
