@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from soak_pipeline.commands.embedded_stack import PLATFORM, stack_environment
+from soak_pipeline.commands.embedded_stack import stack_environment
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.errors import EXIT_PASS
 from soak_pipeline.model.plan import (
@@ -27,6 +27,7 @@ from soak_pipeline.model.plan import (
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.target import StopLever
 from soak_pipeline.model.traffic import Kind, Phase
+from soak_pipeline.prove.platform import PLATFORM
 from soak_pipeline.stages.provision import plan_of
 from soak_pipeline.target.addresses import addresses_of
 from soak_pipeline.target.config import allowed_hosts, refuse_unless_confirmed, refuse_unless_load_allowed, resolve

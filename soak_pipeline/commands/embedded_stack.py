@@ -21,10 +21,8 @@ import psutil
 
 from soak_pipeline.evidence.run_folder import read_json, write_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT
+from soak_pipeline.prove.platform import PLATFORM, PROJECT_ROOT, run_platform_command
 from soak_pipeline.stages.target_lock import state_dir
-
-PLATFORM = ("-m", "infra.acp")
 
 
 class _Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,14 +39,7 @@ def stack_command(*arguments: str, environment: Mapping[str, str]) -> int:
 
 def stack_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The addresses and credentials of the running stack, by variable; empty when it does not run."""
-    answer = subprocess.run(
-        [sys.executable, *PLATFORM, "env"],
-        env=dict(environment),
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = run_platform_command(environment, "env")
     if answer.returncode != 0:
         return {}
     words = (word for line in answer.stdout.splitlines() for word in shlex.split(line.removeprefix("export ")))
@@ -142,14 +133,7 @@ def _is_leftover(owner_file: Path) -> bool:
 
 
 def _quietly(action: str, environment: Mapping[str, str], *options: str) -> None:
-    answer = subprocess.run(
-        [sys.executable, *PLATFORM, action, *options],
-        env=dict(environment),
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = run_platform_command(environment, action, *options)
     if answer.returncode != 0:
         raise HarnessFailed(
             f"the embedded stack: `acp {action}` ended with {answer.returncode}: {answer.stderr.strip()}"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from soak_pipeline.criteria.windows import load_sessions
+from soak_pipeline.criteria.host import host_mean, host_samples
+from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.telemetry import Series, SeriesKey
 from soak_pipeline.model.plan import SOAK_SESSION
-from soak_pipeline.model.series import Source
 from soak_pipeline.model.traffic import Phase
 
 
@@ -60,30 +60,20 @@ class RunFigures:
 
 def run_figures(evidence: RunEvidence) -> RunFigures:
     """The figures of a run; those of a soak that did not begin are None or empty."""
-    stretch = _judged_soak_s(evidence)
-    idle = None if stretch is None else _during(evidence, SeriesKey(Source.HOST, "host", "cpu_idle_share"), stretch)
+    stretch = soak_stretch_s(evidence)
+    idle = host_samples(evidence, "cpu_idle_share")
     requests = len(evidence.requests)
     soak_requests = int(np.count_nonzero(evidence.requests.where(phase=Phase.SOAK, session=SOAK_SESSION)))
     record_bytes = _size(evidence.folder.requests_dir)
     return RunFigures(
         requests=requests,
         soak_requests_per_second=None if stretch is None else soak_requests / (stretch[1] - stretch[0]),
-        cpu_idle_share=None if idle is None else float(np.mean(idle.values)),
-        cpu_idle_share_min=None if idle is None else float(np.min(idle.values)),
+        cpu_idle_share=host_mean(evidence, "cpu_idle_share"),
+        cpu_idle_share_min=float(idle.min()) if len(idle) else None,
         processes=() if stretch is None else _processes(evidence, stretch),
         disk_bytes=_size(evidence.folder.path),
         disk_bytes_per_request=record_bytes / requests if requests else None,
     )
-
-
-def _judged_soak_s(evidence: RunEvidence) -> tuple[float, float] | None:
-    """Start and end of the judged soak, seconds since the plan's epoch."""
-    for session, report in load_sessions(evidence):
-        if session.name == SOAK_SESSION and report.zero_us is not None:
-            window = next(window for window in session.windows if window.phase is Phase.SOAK)
-            zero_s = report.zero_us / 1e6
-            return zero_s + window.start_s, zero_s + window.end_s
-    return None
 
 
 def _during(evidence: RunEvidence, key: SeriesKey, stretch: tuple[float, float]) -> Series | None:

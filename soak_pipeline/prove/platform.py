@@ -1,4 +1,4 @@
-"""The reference platform's command, run beside a proof's runs. Its code is never imported."""
+"""The reference platform's command `acp`, run as a program of its own; its code is never imported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-PLATFORM = (sys.executable, "-m", "infra.acp")
+PLATFORM = ("-m", "infra.acp")
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -19,7 +19,7 @@ def run_platform_command(variables: Mapping[str, str], *words: str) -> subproces
         words: action and options.
     """
     return subprocess.run(
-        [*PLATFORM, *words],
+        [sys.executable, *PLATFORM, *words],
         env=dict(variables),
         cwd=PROJECT_ROOT,
         capture_output=True,
