@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ import pyarrow.compute as pc
 
 Codes = npt.NDArray[np.int64]
 _OFFSET_BYTES = 4
+_UUID_BYTES = 16
+_UUID_CHARACTERS = 36
+_UUID_DIGITS = [place for place in range(_UUID_CHARACTERS) if place not in (8, 13, 18, 23)]
 
 
 def column_of(values: Iterable[bytes | None]) -> pa.BinaryArray:
@@ -23,8 +27,11 @@ def column_of(values: Iterable[bytes | None]) -> pa.BinaryArray:
 
 
 def bytes_of(column: pa.Array) -> pa.BinaryArray:
-    """A column of texts as the UTF-8 bytes that they are, without a copy."""
-    return column.cast(pa.binary())
+    """A column of texts, JSON or UUIDs as the UTF-8 bytes of their text."""
+    if isinstance(column.type, pa.UuidType):
+        return _uuid_texts(column.storage)
+    texts = column.storage if isinstance(column.type, pa.BaseExtensionType) else column
+    return texts.cast(pa.binary())
 
 
 def joined(column: pa.BinaryArray) -> bytes:
@@ -82,6 +89,17 @@ def coded(columns: Sequence[pa.Array]) -> tuple[Codes, Codes]:
     firsts = np.empty(codes.max(initial=-1) + 1, dtype=np.int64)
     firsts[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
     return codes, firsts
+
+
+def _uuid_texts(column: pa.FixedSizeBinaryArray) -> pa.BinaryArray:
+    if column.null_count:
+        return column_of(None if value is None else str(UUID(bytes=value)).encode() for value in column.to_pylist())
+    first = column.offset * _UUID_BYTES
+    values = memoryview(column.buffers()[1])[first : first + len(column) * _UUID_BYTES]
+    digits = np.frombuffer(values.hex().encode(), dtype=np.uint8)
+    texts = np.full((len(column), _UUID_CHARACTERS), ord("-"), dtype=np.uint8)
+    texts[:, _UUID_DIGITS] = digits.reshape(len(column), len(_UUID_DIGITS))
+    return slices(texts.tobytes(), _UUID_CHARACTERS)
 
 
 def _offsets(column: pa.BinaryArray) -> npt.NDArray[np.int32]:

@@ -39,7 +39,7 @@ _BILLABLE, _NOT_BILLABLE, _USAGE, _ACKNOWLEDGED = "billable", "not_billable", "u
 _NAMINGS = """
     COPY (SELECT prev_hash FROM audit_logs WHERE tenant_id = {} AND prev_hash = ANY ({})) TO STDOUT
 """
-_USAGE_IDS = "SELECT audit_id::text FROM usage_records WHERE tenant_id = {} AND audit_id IS NOT NULL"
+_USAGE_IDS = "SELECT audit_id FROM usage_records WHERE tenant_id = {} AND audit_id IS NOT NULL"
 _USAGE_WITHOUT_ID = "SELECT count(*) FROM usage_records WHERE tenant_id = %s AND audit_id IS NULL"
 _OUTBOX = """
     SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed')

@@ -23,8 +23,8 @@ from soak_pipeline.target.row_streams import record_batches
 BATCH_BYTES = 2 * 2**20
 
 _ROWS = """
-    SELECT prev_hash, event_hash, request_id, "timestamp", id::text, agent_id::text, reason,
-           coalesce(metadata_json::text, '{{}}'), action, tool, decision, hash_version, chain_shard
+    SELECT prev_hash, event_hash, request_id, "timestamp", id, agent_id, reason,
+           coalesce(metadata_json, '{{}}'), action, tool, decision, hash_version, chain_shard
     FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
 """
 #: How many columns at the end many rows have in common.
