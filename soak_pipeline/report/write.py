@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from soak_pipeline.criteria.sources import CHAIN_FILE, COMPARISON_FILE, LATENCY_FILE, RECONCILE_FILE
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.error_samples import read_error_texts
 from soak_pipeline.evidence.run_folder import RunFolder, write_json, write_text
@@ -21,11 +22,6 @@ from soak_pipeline.report.html import REPORT_FILE, report_html
 from soak_pipeline.report.junit import JUNIT_FILE, junit_xml
 from soak_pipeline.report.markdown import SUMMARY_FILE, summary_markdown
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, verdict_document
-
-LATENCY_FILE = "latency.json"
-CHAIN_FILE = "chain_verify.json"
-RECONCILE_FILE = "reconcile.json"
-COMPARISON_FILE = "comparison.json"
 
 
 def write_report(evidence: RunEvidence, judgement: Judgement, documents: Documents, folder: RunFolder) -> FinalVerdict:

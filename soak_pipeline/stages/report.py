@@ -18,7 +18,6 @@ from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.thresholds import with_overrides
 from soak_pipeline.model.verdict import Judgement
 from soak_pipeline.report.documents import Documents
-from soak_pipeline.report.write import write_report
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.target_lock import release_target
 
@@ -37,6 +36,9 @@ def report_folder(folder: RunFolder, judgement: Judgement) -> FinalVerdict:
     Raises:
         EvidenceUnreadable: the folder has no readable plan, or its evidence holds values that no run can leave.
     """
+    # Its import takes a second, for Matplotlib, which only who draws should pay; all processes of Dagster load this file.
+    from soak_pipeline.report.write import write_report
+
     thresholds = with_overrides(folder.read_plan().thresholds, judgement.thresholds_changed)
     evidence = read_evidence(folder, thresholds)
     documents = Documents(

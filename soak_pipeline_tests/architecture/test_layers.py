@@ -86,6 +86,7 @@ def test_special_libraries_stay_in_their_parts() -> None:
         ("soak_pipeline.stages.soak", ("locust", "gevent", "dagster", "infra")),
         ("soak_pipeline.commands.gate", ("locust", "gevent", "dagster", "pandas", "numpy", "pyarrow", "httpx")),
         ("soak_pipeline.commands.run", ("locust", "gevent", "dagster")),
+        ("soak_pipeline.stages.report", ("matplotlib",)),
     ],
 )
 def test_what_is_really_loaded(module: str, forbidden: tuple[str, ...]) -> None:

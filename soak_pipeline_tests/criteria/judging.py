@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from soak_pipeline.criteria.registry import judge_run
+from soak_pipeline.criteria.registry import CRITERIA, judged_safely
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.model.profile import FairnessProfile, Profile
 from soak_pipeline.model.thresholds import Thresholds
@@ -65,8 +65,8 @@ def judged(
 
 
 def result_of(evidence: RunEvidence, name: str) -> CriterionResult:
-    """One criterion's result."""
-    return next(result for result in judge_run(evidence).criteria if result.name == name)
+    """One criterion's result; the others are not asked, which would take most of the time."""
+    return judged_safely(next(criterion for criterion in CRITERIA if criterion.name == name), evidence)
 
 
 def finding_of(result: CriterionResult, subject: str) -> Finding:

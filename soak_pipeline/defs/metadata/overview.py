@@ -10,7 +10,7 @@ import math
 import dagster as dg
 
 from soak_pipeline.criteria.nothing_leaks import PLATFORM_SOURCES
-from soak_pipeline.criteria.sources import LATENCY_FILE
+from soak_pipeline.criteria.sources import COMPARISON_FILE, LATENCY_FILE
 from soak_pipeline.defs.metadata.values import Bold, Metadata, course, first_to_last, plotted, table, text, verdict_cell
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.evidence.telemetry import SeriesKey, read_telemetry
@@ -21,7 +21,6 @@ from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.quantities import NOT_MEASURED, quantity
 from soak_pipeline.report.table import NOT_ASKED
-from soak_pipeline.report.write import COMPARISON_FILE
 
 MAX_RESOURCES = 8
 MAX_MISSING = 2
