@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+FIRST = ("integration", "browser", "defs", "load", "hostile", "infra")
+"""Folders with the longest files, which wait for platforms, browsers and Dagster."""
 
 
-def pytest_configure() -> None:
-    """Ctrl-C reaches the processes that tests start.
+def pytest_configure(config: pytest.Config) -> None:
+    """Files are handed out to several test processes in the order below, and Ctrl-C reaches what tests start.
 
-    A shell without job control starts what is behind `&` with SIGINT ignored, and that is inherited by every child.
+    pytest-xdist would hand out files with many tests first, and the longest files have few. A shell without job control
+    starts what is behind `&` with SIGINT ignored, and that is inherited by every child.
     """
+    config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that none is left for one process alone while the others have nothing to do.
+
+    Within a folder, and among all other folders, the order stays random.
+    """
+    items.sort(key=lambda item: place_of(item.path))
+
+
+def place_of(path: Path) -> int:
+    """Place of a test file's folder in the order, from 0."""
+    folder = path.relative_to(TESTS).parts[0]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)

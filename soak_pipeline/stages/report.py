@@ -36,7 +36,7 @@ def report_folder(folder: RunFolder, judgement: Judgement) -> FinalVerdict:
     Raises:
         EvidenceUnreadable: the folder has no readable plan, or its evidence holds values that no run can leave.
     """
-    # Its import takes a second, for Matplotlib, which only who draws should pay; all processes of Dagster load this file.
+    # Each process of Dagster loads this file, and only the one that draws should pay a second for Matplotlib.
     from soak_pipeline.report.write import write_report
 
     thresholds = with_overrides(folder.read_plan().thresholds, judgement.thresholds_changed)
