@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -51,9 +52,18 @@ def record_batches(
                 cursor.execute(setting.format(snapshot=snapshot, timeout=timeout))
             cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(batch_bytes)})
             cursor.execute(statement.as_string(connection))
-            yield from cursor.fetch_record_batch()
+            yield from _ahead(cursor.fetch_record_batch())
     except (adbc.Error, pa.ArrowException, OSError) as error:
         raise _as_psycopg(error) from None
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same; the next one is fetched, on another processor, while one is worked on."""
+    with ThreadPoolExecutor(max_workers=1) as fetcher:
+        coming = fetcher.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = fetcher.submit(next, batches, None)
+            yield batch
 
 
 def _as_psycopg(error: Exception) -> psycopg.Error:
