@@ -1,10 +1,17 @@
-"""An operator at the Dagster UI, in a browser over fake stages: the graph, the form, the verdict, judging again."""
+"""`dagster dev` as an operator uses it, over fake stages: web server, daemon, sensors and run workers.
+
+In a browser: the graph, the form, the verdict, judging again. Through the web server's GraphQL, which is all that the
+UI itself has: the automation, the queue, and runs that are stopped; and the form, where there is no browser.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+import yaml
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
@@ -14,7 +21,7 @@ from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline_tests.browser.chromium import MISSING, Browser
-from soak_pipeline_tests.defs.dagster_dev import ENDED, Dagster, dagster_dev, wait_for
+from soak_pipeline_tests.defs.dagster_dev import ENDED, LOCATION, Dagster, dagster_dev, wait_for
 from soak_pipeline_tests.defs.test_graph import PARENTS
 
 # The daemon, three runs and their processes share the machine with whatever else it does.
@@ -28,8 +35,6 @@ FORM = (
 
 @pytest.fixture(scope="module")
 def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
-    if MISSING:
-        pytest.skip(MISSING)
     with dagster_dev(tmp_path_factory.mktemp("project")) as dagster:
         yield dagster
 
@@ -42,8 +47,25 @@ def operator(browser: Browser, dagster: Dagster) -> Browser:
 
 
 @pytest.fixture(scope="module")
-def soak(operator: Browser, dagster: Dagster) -> dict:
-    """The soak run that an operator started with the form, once it has ended."""
+def soak(request: pytest.FixtureRequest, dagster: Dagster) -> dict:
+    """The soak run that an operator asked for with the form, once it has ended."""
+    if MISSING:
+        asked = dagster.launch(
+            "request_soak", yaml.safe_load(FORM)["ops"]["accept_request"]["config"], "accept_request"
+        )
+    else:
+        asked = launch_in_the_browser(request.getfixturevalue("operator"), dagster)
+    run_id = str(wait_for(lambda: dagster.run(asked)["tags"].get("soak/requested_run")))
+
+    def ended() -> list[dict]:
+        runs = [run for run in dagster.runs() if run["tags"].get("dagster/partition") == run_id]
+        return [run for run in runs if run["jobName"] == "smoke_soak" and run["status"] in ENDED]
+
+    return wait_for(ended)[0]
+
+
+def launch_in_the_browser(operator: Browser, dagster: Dagster) -> str:
+    """Fills in the form and sends it off; the Dagster id of the request, which has succeeded."""
     operator.get(f"{dagster.url}/locations/soak_pipeline/jobs/request_soak/playground")
     fill_in(operator, FORM)
     button(operator, "Launch Run").click()
@@ -51,13 +73,7 @@ def soak(operator: Browser, dagster: Dagster) -> dict:
     request = operator.current_url.rpartition("/")[2]
     wait_for(lambda: dagster.run(request)["status"] in ENDED)
     wait_for(lambda: "Success" in text(operator))
-    run_id = str(wait_for(lambda: dagster.run(request)["tags"].get("soak/requested_run")))
-
-    def ended() -> list[dict]:
-        runs = [run for run in dagster.runs() if run["tags"].get("dagster/partition") == run_id]
-        return [run for run in runs if run["jobName"] == "smoke_soak" and run["status"] in ENDED]
-
-    return wait_for(ended)[0]
+    return request
 
 
 def text(browser: Browser) -> str:
@@ -94,6 +110,28 @@ def partition_of(run: dict) -> str:
     return str(run["tags"]["dagster/partition"])
 
 
+def test_the_ui_shows_the_graph_and_the_automation(dagster: Dagster) -> None:
+    repository = dagster.ask(
+        """query($selector: RepositorySelector!) { repositoryOrError(repositorySelector: $selector) {
+             ... on Repository { assetNodes { assetKey { path } dependencyKeys { path } description hasAssetChecks
+               assetChecksOrError { ... on AssetChecks { checks { name blocking } } } }
+             jobs { name }
+             schedules { name scheduleState { status } }
+             sensors { name sensorState { status } } } } }""",
+        selector=LOCATION,
+    )["repositoryOrError"]
+    nodes = {node["assetKey"]["path"][-1]: node for node in repository["assetNodes"]}
+    assert {name: {key["path"][-1] for key in node["dependencyKeys"]} for name, node in nodes.items()} == PARENTS
+    checks = nodes["post_run_checks"]["assetChecksOrError"]["checks"]
+    assert {check["name"] for check in checks} == {criterion.name for criterion in CRITERIA}
+    assert nodes["report"]["assetChecksOrError"]["checks"] == [{"name": "promotion_is_allowed", "blocking": True}]
+    assert {job["name"] for job in repository["jobs"]} >= {"smoke_soak", "nightly_soak", "rejudge", "request_soak"}
+    assert [schedule["scheduleState"]["status"] for schedule in repository["schedules"]] == ["STOPPED"]
+    sensors = {sensor["name"]: sensor["sensorState"]["status"] for sensor in repository["sensors"]}
+    assert sensors.pop("release_candidate_sensor") == "STOPPED"
+    assert set(sensors.values()) == {"RUNNING"}
+
+
 def test_the_graph_shows_every_asset(operator: Browser, dagster: Dagster) -> None:
     operator.get(f"{dagster.url}/asset-groups")
     wait_for(reads(operator, "report"))
@@ -110,10 +148,15 @@ def test_a_misspelt_field_is_told_before_anything_starts(operator: Browser, dags
     assert len(dagster.runs()) == before
 
 
-def test_the_form_starts_the_run_that_was_asked_for(operator: Browser, dagster: Dagster, soak: dict) -> None:
+def test_the_form_starts_the_run_that_was_asked_for(dagster: Dagster, soak: dict) -> None:
     assert soak["status"] == "SUCCESS"
-    plan = RunFolder(dagster.reports, partition_of(soak)).read_plan()
+    folder = RunFolder(dagster.reports, partition_of(soak))
+    plan, final = folder.read_plan(), folder.read_output("report", FinalVerdict)
     assert (plan.profile.name, plan.profile.users, plan.profile.soak_s, plan.release) == ("smoke", 60, 1.0, "v9")
+    assert (final.release, final.verdict) == ("v9", "PASS")
+
+
+def test_the_list_of_runs_names_it(operator: Browser, dagster: Dagster, soak: dict) -> None:
     operator.get(f"{dagster.url}/runs")
     wait_for(reads(operator, "smoke_soak"))
     wait_for(reads(operator, partition_of(soak)))
@@ -131,7 +174,7 @@ def test_each_criterion_is_a_check_with_its_question(operator: Browser, dagster:
     operator.get(f"{dagster.url}/assets/post_run_checks?view=checks")
     wait_for(lambda: all(criterion.name in text(operator) for criterion in CRITERIA))
     wait_for(reads(operator, "Evaluation result\nPassed"))
-    assert "Is every tenant's audit chain whole" in text(operator)
+    wait_for(reads(operator, "Is every tenant's audit chain whole"))
 
 
 def test_only_the_judgement_is_made_again(operator: Browser, dagster: Dagster, soak: dict) -> None:
@@ -149,3 +192,27 @@ def test_only_the_judgement_is_made_again(operator: Browser, dagster: Dagster, s
     made = {stage for stage in stages if folder.output_versions(stage) != before[stage]}
     assert made == {"post_run_checks", "report"}
     assert folder.read_output("report", FinalVerdict).release == "v9"
+
+
+def test_soaks_queue_and_each_can_be_stopped(dagster: Dagster) -> None:
+    """The first is terminated in the UI, the second is killed: both leave no tenant open, and none is retried."""
+    first_id, second_id = "20261123T200000Z", "20261123T200001Z"
+    first = dagster.start_soak(first_id)
+    wait_for(lambda: dagster.run(first)["tags"].get("soak/worker"))
+    second = dagster.start_soak(second_id)
+    wait_for(lambda: RunFolder(dagster.reports, first_id).output_versions("agent_fanout"))
+    assert dagster.run(second)["status"] == "QUEUED"
+
+    dagster.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=first)
+    wait_for(lambda: dagster.run(first)["status"] in ENDED)
+    assert dagster.run(first)["status"] == "CANCELED"
+    wait_for(dagster.control_file(first_id, "emergency.json").exists)
+    assert dagster.control_file(first_id, "load_stopped.json").exists()
+
+    worker = str(wait_for(lambda: dagster.run(second)["tags"].get("soak/worker")))
+    wait_for(lambda: RunFolder(dagster.reports, second_id).output_versions("agent_fanout"))
+    os.kill(int(worker.split(" ")[1]), signal.SIGKILL)
+    wait_for(lambda: dagster.run(second)["status"] in ENDED)
+    assert dagster.run(second)["status"] == "FAILURE"
+    wait_for(dagster.control_file(second_id, "emergency.json").exists)
+    assert [run["tags"].get("dagster/partition") for run in dagster.runs()].count(second_id) == 1

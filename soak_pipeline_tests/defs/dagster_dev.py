@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import yaml
 
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.stages.dagster_home import PROJECT_ROOT
@@ -97,10 +98,14 @@ def serves(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
 def dagster_dev(folder: Path) -> Iterator[Dagster]:
     """`dagster dev` without DAGSTER_HOME, in a folder with only the project's settings, targets and a workspace.
 
+    A run whose process is gone is looked for oftener than every 30 s, which the tests would only wait for.
+
     Args:
         folder: an empty one.
     """
-    shutil.copy(PROJECT_ROOT / "dagster.yaml", folder)
+    settings = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
+    settings["run_monitoring"]["poll_interval_seconds"] = 5
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
     shutil.copytree(PROJECT_ROOT / "infra" / "targets", folder / "infra" / "targets")
     module = "soak_pipeline_tests.defs.fake_location"
     (folder / "workspace.yaml").write_text(
