@@ -45,8 +45,17 @@ class RunFolder:
 
     @classmethod
     def at(cls, path: Path) -> RunFolder:
-        """The run folder that a path names: `{reports}/soak/{run_id}`."""
+        """The run folder that a path names: `{reports}/soak/{run_id}`.
+
+        Raises:
+            EvidenceUnreadable: it is somewhere else, so nobody knows where the rest of the run is.
+        """
         path = path.absolute()
+        if path.parent.name != "soak":
+            raise EvidenceUnreadable(
+                f"{path} is not in a folder `soak`: a run is soak/{{run id}} and fairness/{{run id}} of one reports"
+                " folder; copy both there, and name the first"
+            )
         return cls(path.parent.parent, path.name)
 
     def create(self) -> None:

@@ -108,3 +108,8 @@ def test_run_folders_are_listed_oldest_first(tmp_path: Path) -> None:
 
 def test_a_folder_is_found_by_its_path(folder: RunFolder) -> None:
     assert RunFolder.at(folder.path).read_plan() == folder.read_plan()
+
+
+def test_a_run_folder_that_was_moved_alone_is_told_what_belongs_to_it(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceUnreadable, match="copy both"):
+        RunFolder.at(tmp_path / "20261123T073000Z")
