@@ -112,10 +112,16 @@ def resampled(series: Series) -> Series:
         return series
     step_s = resampling_step_s(series.duration_s, series.step_s)
     slot = ((series.times_s - series.times_s[0]) / step_s + 1e-9).astype(np.int64)
-    cuts = np.flatnonzero(np.diff(slot)) + 1
-    times = np.array([np.median(part) for part in np.split(series.times_s, cuts)])
-    values = np.array([np.median(part) for part in np.split(series.values, cuts)])
-    return Series(times, values, step_s)
+    return Series(_median_by_slot(slot, series.times_s), _median_by_slot(slot, series.values), step_s)
+
+
+def _median_by_slot(slot: np.ndarray[tuple[int], np.dtype[np.int64]], numbers: FloatArray) -> FloatArray:
+    """Median of the numbers of each slot, in the order of the slots; thousands of calls of `np.median` take seconds."""
+    ordered = numbers[np.lexsort((numbers, slot))]
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(slot)) + 1))
+    counts = np.diff(np.append(starts, slot.size))
+    medians: FloatArray = (ordered[starts + (counts - 1) // 2] + ordered[starts + counts // 2]) / 2.0
+    return medians
 
 
 def coverage_share(series: Series) -> float:

@@ -23,6 +23,19 @@ from soak_pipeline.model.records import REQUEST_COLUMNS
 Mask = NDArray[np.bool_]
 
 
+class _Selected(dict[str, NDArray[Any]]):
+    """Some rows of columns; of a million records most questions need a few of sixteen columns."""
+
+    def __init__(self, columns: dict[str, NDArray[Any]], mask: Mask) -> None:
+        super().__init__()
+        self._columns = columns
+        self._rows = np.flatnonzero(mask)
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        column = self[name] = self._columns[name][self._rows]
+        return column
+
+
 @dataclass(frozen=True, slots=True)
 class RequestTable:
     """Request records as arrays of equal length, in no particular order.
@@ -49,8 +62,8 @@ class RequestTable:
         return mask
 
     def take(self, mask: Mask) -> RequestTable:
-        """The rows of a mask."""
-        return RequestTable({name: column[mask] for name, column in self.columns.items()}, self.labels)
+        """The rows of a mask; a column is copied when it is first asked for."""
+        return RequestTable(_Selected(self.columns, mask), self.labels)
 
     def text(self, name: str) -> NDArray[np.object_]:
         """A text column as strings; for small selections only."""

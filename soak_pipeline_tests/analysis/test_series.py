@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from soak_pipeline.analysis.series import (
     Series,
@@ -101,3 +103,17 @@ def test_irregular_teeth_with_noise_are_counted() -> None:
     times = regular_times_s(721, 5.0)
     values = 300.0 + sawtooth(random, times, 200.0, 60.0) + random.standard_normal(721)
     assert 15 <= sawtooth_drops(cleaned(times, values)).size <= 21
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400), st.integers(-50, 50)), min_size=2, max_size=60, unique_by=lambda point: point[0]
+    )
+)
+def test_each_point_is_the_median_of_its_step(points: list[tuple[int, int]]) -> None:
+    series = cleaned([float(time) for time, _ in points], [float(value) for _, value in points])
+    coarse = resampled(series)
+    steps = ((series.times_s - series.times_s[0]) / coarse.step_s + 1e-9).astype(int)
+    expected = [np.median(series.values[steps == step]) for step in sorted(set(steps.tolist()))]
+    assert coarse.values.tolist() == expected
