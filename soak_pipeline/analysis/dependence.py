@@ -8,14 +8,20 @@ design effect. It never decides anything.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from soak_pipeline.analysis.arrays import FloatArray, finite_vector, same_length
+from soak_pipeline.analysis.distributions import chi_square_quantile
 
 # At 0.99 a series of 240 points holds barely one independent value; beyond it the estimate says no more than that.
 LARGEST_R1 = 0.99
+BLOCK_S = 15.0
+"""Requests within this time may hit the same stall (seconds)."""
+OWN_EFFECT_CONFIDENCE = 0.99
+"""With which a window's design effect must be its own, not the scatter of its few slow requests; over all windows."""
 
 
 def lag1_autocorrelation(residuals: ArrayLike, *, adjacent: ArrayLike | None = None) -> float:
@@ -75,7 +81,7 @@ def effective_degrees_of_freedom(points: int, phi: float, parameters: int) -> fl
     return max(1.5, points / variance_inflation(phi) - parameters)
 
 
-def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float, *, block_s: float = 15.0) -> float:
+def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float, *, block_s: float = BLOCK_S) -> float:
     """Factor >= 1 by which clustering in time reduces what a percentile's sample is worth.
 
     Requests that hit the same stall are slow together. The variance over blocks of the share of values above the
@@ -110,6 +116,26 @@ def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float
     clustered = float(np.sum((beyond - overall * counts) ** 2)) * blocks / (blocks - 1)
     independent = overall * (1.0 - overall) * float(counts.sum())
     return max(1.0, clustered / independent)
+
+
+def design_effects_of_windows(effects: Sequence[float], blocks: Sequence[int]) -> list[float]:
+    """Design effects of the windows of one phase: what they have in common, unless one is worse beyond chance.
+
+    The estimate of a short window scatters as a variance of so many blocks does. Taken at its word, it would now and
+    then halve what a healthy window is worth; taken from the whole phase, one stall would put every window in doubt.
+
+    Args:
+        effects: of each window, from `exceedance_design_effect`.
+        blocks: how many blocks each window has.
+
+    Returns: for each window the median of all, or its own where that is larger than scatter explains.
+    """
+    common = float(np.median(effects))
+    confidence = 1.0 - (1.0 - OWN_EFFECT_CONFIDENCE) / len(effects)
+    return [
+        own if count > 1 and own > common * chi_square_quantile(confidence, count - 1) / (count - 1) else common
+        for own, count in zip(effects, blocks, strict=True)
+    ]
 
 
 def adjacent_in_time(times_s: FloatArray, step_s: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -46,3 +46,8 @@ def binomial_cdf(successes: int, trials: int, share: float) -> float:
 def beta_quantile(probability: float, a: float, b: float) -> float:
     """The x that a Beta(a, b) does not exceed with `probability`."""
     return float(special.betaincinv(a, b, probability))
+
+
+def chi_square_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """The x that chi-square does not exceed with `probability`."""
+    return float(special.chdtri(degrees_of_freedom, 1.0 - probability))

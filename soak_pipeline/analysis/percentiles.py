@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from soak_pipeline.analysis.arrays import FloatArray, finite_vector, same_length, share_between_0_and_1
 from soak_pipeline.analysis.decision import Side, side_of_limit
-from soak_pipeline.analysis.dependence import exceedance_design_effect
+from soak_pipeline.analysis.dependence import BLOCK_S, design_effects_of_windows, exceedance_design_effect
 from soak_pipeline.analysis.distributions import binomial_cdf
 
 MOST_WINDOWS = 10_000
@@ -233,8 +233,8 @@ def windowed_percentiles(
 ) -> WindowedPercentiles:
     """Judge one percentile in every window of a phase, and name the worst.
 
-    Each window has the design effect of its own values: calls that were slow together in one window say nothing about
-    how well another one is known.
+    A window has the design effect that is common to all, or its own where that is worse beyond chance: calls that were
+    slow together in one window say nothing about how well another one is known.
 
     Args:
         times_s: when each value was due (intended start), in seconds on any one clock; any order.
@@ -262,9 +262,13 @@ def windowed_percentiles(
     shared_confidence = 1.0 - (1.0 - confidence) / count
     windows: list[WindowPercentile] = []
     sides: list[Side] = []
-    for index in range(count):
-        part = grouped[bounds[index] : bounds[index + 1]]
-        effect = exceedance_design_effect(grouped_times[bounds[index] : bounds[index + 1]], part, share)
+    parts = [slice(bounds[index], bounds[index + 1]) for index in range(count)]
+    effects = design_effects_of_windows(
+        [exceedance_design_effect(grouped_times[part], grouped[part], share) for part in parts],
+        [math.ceil(length_s / BLOCK_S) for length_s in np.diff(edges)],
+    )
+    for index, effect in enumerate(effects):
+        part = grouped[parts[index]]
         estimate = percentile_estimate(part, share, confidence=confidence, design_effect=effect)
         windows.append(WindowPercentile(float(edges[index]), float(edges[index + 1]), estimate))
         side = compare_to_limit(estimate, limit)

@@ -8,6 +8,7 @@ import pytest
 from soak_pipeline.analysis.dependence import (
     LARGEST_R1,
     careful_r1,
+    design_effects_of_windows,
     effective_degrees_of_freedom,
     exceedance_design_effect,
     lag1_autocorrelation,
@@ -92,3 +93,17 @@ def test_values_that_all_ran_into_one_timeout_together_have_a_design_effect() ->
     values = np.full(6000, 40.0)
     values[2000:2450] = 30_000.0
     assert exceedance_design_effect(times, values, 0.95) > 100.0
+
+
+def test_a_window_has_the_common_design_effect_unless_its_own_is_beyond_chance() -> None:
+    # Chi-square with 19 degrees of freedom exceeds 41.61 in one of five hundred cases: a hundredth, over five windows.
+    at_the_limit = 1.2 * 41.6103 / 19
+    assert design_effects_of_windows([1.0, 1.2, 1.4, 2.2, 1.1], [20] * 5) == [1.2] * 5
+    assert design_effects_of_windows([1.0, 1.2, 1.2, at_the_limit * 0.999, 1.1], [20] * 5) == [1.2] * 5
+    worse = at_the_limit * 1.001
+    assert design_effects_of_windows([1.1, 1.2, 1.4, worse, 1.1], [20] * 5) == [1.2, 1.2, 1.2, worse, 1.2]
+
+
+def test_the_only_window_has_its_own_design_effect() -> None:
+    assert design_effects_of_windows([7.0], [20]) == [7.0]
+    assert design_effects_of_windows([1.0], [1]) == [1.0]
