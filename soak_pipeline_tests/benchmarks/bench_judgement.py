@@ -29,12 +29,14 @@ from soak_pipeline.evidence.run_folder import RunFolder
 evidence = read_evidence(RunFolder.at(Path(sys.argv[1])))
 judgement = judge_run(evidence)
 used = resource.getrusage(resource.RUSAGE_SELF)
+# Not ru_maxrss, which begins with what the parent had when it forked.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(json.dumps({
     "verdict": judgement.verdict,
     "requests": len(evidence.requests),
     "cpu_s": used.ru_utime + used.ru_stime,
     "elapsed_s": time.monotonic() - began,
-    "peak_bytes": used.ru_maxrss * 1024,
+    "peak_bytes": int(peak.split()[1]) * 1024,
 }))
 """
 

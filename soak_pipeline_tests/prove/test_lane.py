@@ -203,7 +203,7 @@ def test_a_fault_of_the_soak_is_set_as_it_begins_and_cleared_as_it_ends(
 ) -> None:
     said = tmp_path / "said"
     code = f"import sys; open({str(said)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')"
-    monkeypatch.setattr(platform, "PLATFORM", (sys.executable, "-c", code))
+    monkeypatch.setattr(platform, "PLATFORM", ("-c", code))
     row = Row(
         name="late",
         what="",
@@ -221,7 +221,7 @@ def test_a_fault_of_the_soak_is_set_as_it_begins_and_cleared_as_it_ends(
 
 def test_a_fault_that_the_platform_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; print('no such fault', file=sys.stderr); sys.exit(1)"
-    monkeypatch.setattr(platform, "PLATFORM", (sys.executable, "-c", code))
+    monkeypatch.setattr(platform, "PLATFORM", ("-c", code))
     row = Row(
         name="late",
         what="",
