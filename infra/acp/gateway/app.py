@@ -51,6 +51,8 @@ _STORE_UNREACHABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InterfaceError,
+    # What asyncpg says of a connection that is cut at the very moment in which it is used again.
+    asyncpg.InternalClientError,
 )
 _RETRY_SOON = ((b"retry-after", b"1"),)
 _RETRY_LATER = ((b"retry-after", b"5"),)
