@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 Codes = npt.NDArray[np.int64]
 _OFFSET_BYTES = 4
 _UUID_BYTES = 16
-_UUID_CHARACTERS = 36
-_UUID_DIGITS = [place for place in range(_UUID_CHARACTERS) if place not in (8, 13, 18, 23)]
+UUID_CHARACTERS = 36
+UUID_DASHES = (8, 13, 18, 23)
+_UUID_DIGITS = [place for place in range(UUID_CHARACTERS) if place not in UUID_DASHES]
 
 
 def column_of(values: Iterable[bytes | None]) -> pa.BinaryArray:
@@ -97,9 +98,9 @@ def _uuid_texts(column: pa.FixedSizeBinaryArray) -> pa.BinaryArray:
     first = column.offset * _UUID_BYTES
     values = memoryview(column.buffers()[1])[first : first + len(column) * _UUID_BYTES]
     digits = np.frombuffer(values.hex().encode(), dtype=np.uint8)
-    texts = np.full((len(column), _UUID_CHARACTERS), ord("-"), dtype=np.uint8)
+    texts = np.full((len(column), UUID_CHARACTERS), ord("-"), dtype=np.uint8)
     texts[:, _UUID_DIGITS] = digits.reshape(len(column), len(_UUID_DIGITS))
-    return slices(texts.tobytes(), _UUID_CHARACTERS)
+    return slices(texts.tobytes(), UUID_CHARACTERS)
 
 
 def _offsets(column: pa.BinaryArray) -> npt.NDArray[np.int32]:

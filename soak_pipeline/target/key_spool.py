@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from soak_pipeline.target.arrow_columns import joined, lengths
+from soak_pipeline.target.arrow_columns import UUID_CHARACTERS, UUID_DASHES, joined, lengths
 
 KEY_BYTES = 16
 BUCKETS = 256
@@ -28,8 +28,6 @@ BUCKETS = 256
 KEYS_PER_BLOCK = 65_536
 #: Keys of all collections that are counted at a time, unless one bucket alone has more.
 KEYS_AT_A_TIME = 262_144
-_UUID_CHARACTERS = 36
-_UUID_DASHES = (8, 13, 18, 23)
 _DASH = ord("-")
 #: An odd number whose bits look random, 2 ** 64 divided by the golden ratio: UUIDs may begin with the time, all alike.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -54,7 +52,7 @@ class KeyCounts:
 def key_of(text: str) -> bytes:
     """The key of a request id: the bytes of its UUID, or a digest of any other text."""
     digits = text.replace("-", "")
-    if len(text) == _UUID_CHARACTERS and len(digits) == 2 * KEY_BYTES:
+    if len(text) == UUID_CHARACTERS and len(digits) == 2 * KEY_BYTES:
         try:
             key = bytes.fromhex(digits)
         except ValueError:
@@ -67,10 +65,10 @@ def key_of(text: str) -> bytes:
 def keys_of(texts: pa.BinaryArray) -> bytes | None:
     """The keys of UUIDs in their usual spelling, one after another; None when one of them is not such a text."""
     characters = joined(texts)
-    if (lengths(texts) != _UUID_CHARACTERS).any() or characters.count(b"-") != len(_UUID_DASHES) * len(texts):
+    if (lengths(texts) != UUID_CHARACTERS).any() or characters.count(b"-") != len(UUID_DASHES) * len(texts):
         return None
-    table = np.frombuffer(characters, dtype=np.uint8).reshape(-1, _UUID_CHARACTERS)
-    if not (table[:, _UUID_DASHES] == _DASH).all() or characters.translate(None, b"-0123456789abcdefABCDEF"):
+    table = np.frombuffer(characters, dtype=np.uint8).reshape(-1, UUID_CHARACTERS)
+    if not (table[:, UUID_DASHES] == _DASH).all() or characters.translate(None, b"-0123456789abcdefABCDEF"):
         return None
     return bytes.fromhex(characters.replace(b"-", b"").decode())
 
