@@ -1,13 +1,11 @@
 """`dagster dev` as an operator uses it, over fake stages: web server, daemon, sensors and run workers.
 
 In a browser: the graph, the form, the verdict, judging again. Through the web server's GraphQL, which is all that the
-UI itself has: the automation, the queue, and runs that are stopped; and the form, where there is no browser.
+UI itself has: the automation; and the form, where there is no browser.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -192,27 +190,3 @@ def test_only_the_judgement_is_made_again(operator: Browser, dagster: Dagster, s
     made = {stage for stage in stages if folder.output_versions(stage) != before[stage]}
     assert made == {"post_run_checks", "report"}
     assert folder.read_output("report", FinalVerdict).release == "v9"
-
-
-def test_soaks_queue_and_each_can_be_stopped(dagster: Dagster) -> None:
-    """The first is terminated in the UI, the second is killed: both leave no tenant open, and none is retried."""
-    first_id, second_id = "20261123T200000Z", "20261123T200001Z"
-    first = dagster.start_soak(first_id)
-    wait_for(lambda: dagster.run(first)["tags"].get("soak/worker"))
-    second = dagster.start_soak(second_id)
-    wait_for(lambda: RunFolder(dagster.reports, first_id).output_versions("agent_fanout"))
-    assert dagster.run(second)["status"] == "QUEUED"
-
-    dagster.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=first)
-    wait_for(lambda: dagster.run(first)["status"] in ENDED)
-    assert dagster.run(first)["status"] == "CANCELED"
-    wait_for(dagster.control_file(first_id, "emergency.json").exists)
-    assert dagster.control_file(first_id, "load_stopped.json").exists()
-
-    worker = str(wait_for(lambda: dagster.run(second)["tags"].get("soak/worker")))
-    wait_for(lambda: RunFolder(dagster.reports, second_id).output_versions("agent_fanout"))
-    os.kill(int(worker.split(" ")[1]), signal.SIGKILL)
-    wait_for(lambda: dagster.run(second)["status"] in ENDED)
-    assert dagster.run(second)["status"] == "FAILURE"
-    wait_for(dagster.control_file(second_id, "emergency.json").exists)
-    assert [run["tags"].get("dagster/partition") for run in dagster.runs()].count(second_id) == 1
