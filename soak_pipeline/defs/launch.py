@@ -23,7 +23,7 @@ import dagster as dg
 import msgspec
 from dagster_shared.error import SerializableErrorInfo
 
-from soak_pipeline.defs import guarding
+from soak_pipeline.defs import cancellation, guarding
 from soak_pipeline.defs.abandoned_runs import fail_abandoned_runs
 from soak_pipeline.defs.assets.report import PROMOTION_CHECK
 from soak_pipeline.defs.partitions import ensure_soak_run
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ[REPORTS_DIR_VARIABLE] = str(options.reports.absolute())
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    cancellation.remember_signals()
     try:
         request = msgspec.json.decode(sys.stdin.buffer.readline(), type=SoakRequest)
         watch_lifeline(sys.stdin.fileno())
@@ -107,17 +108,16 @@ def _dagster_home() -> Path:
 
 def _ended(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> int:
     """0 when the run was judged, 130 when it was cancelled, else the code of the error that ended it."""
-    failures = [event for event in result.all_events if event.is_step_failure]
-    causes = [(event.step_key, _cause_of(event)) for event in failures]
-    if any(cause.cls_name == dg.DagsterExecutionInterruptedError.__name__ for _, cause in causes):
+    if cancellation.asked():
         _record_cancellation(instance, result.run_id)
         return _ends("the run is cancelled", EXIT_CANCELLED)
     if any(check.check_name == PROMOTION_CHECK for check in result.get_asset_check_evaluations()):
         return errors.EXIT_PASS
     code = errors.EXIT_HARNESS_FAILED
-    for step_key, cause in causes:
+    for failure in (event for event in result.all_events if event.is_step_failure):
+        cause = _cause_of(failure)
         code = _EXIT_CODES.get(cause.cls_name or "", code)
-        _say(f"stage {step_key} failed: {cause.message.strip().partition(': ')[2]}")
+        _say(f"stage {failure.step_key} failed: {cause.message.strip().partition(': ')[2]}")
     return code
 
 

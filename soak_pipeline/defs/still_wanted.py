@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from soak_pipeline.defs import cancellation
+
 CHECK_INTERVAL_S = 1.0
 STORE_OUTAGE_S = 60.0
 
@@ -48,9 +50,11 @@ class StillWanted:
 
 
 def still_wanted(instance: dg.DagsterInstance, run_id: str) -> StillWanted:
-    """Watches a run of an instance."""
+    """Watches a run of an instance, and whether this process was asked to end it."""
 
     def read_status() -> dg.DagsterRunStatus | None:
+        if cancellation.asked():
+            return dg.DagsterRunStatus.CANCELING
         run = instance.get_run_by_id(run_id)
         return None if run is None else run.status
 

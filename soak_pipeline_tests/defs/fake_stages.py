@@ -6,6 +6,7 @@ processes that Dagster starts.
     FAKE_VERDICT    PASS (default), FAIL or INCONCLUSIVE of the first criterion
     FAKE_SOAK_S     how long the soak lasts while it is wanted (0), at most as long as planned
     FAKE_ERROR_IN   name of the stage that raises
+    FAKE_LOSES      any text: the soak loses the exception of the first signal, as a finalizer would
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,7 +46,7 @@ from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, overall
 
-SWITCHES = ("FAKE_VERDICT", "FAKE_SOAK_S", "FAKE_ERROR_IN")
+SWITCHES = ("FAKE_VERDICT", "FAKE_SOAK_S", "FAKE_ERROR_IN", "FAKE_LOSES")
 NOW = "2026-11-23T07:30:00Z"
 
 
@@ -119,6 +121,10 @@ def soak(context, provisioned) -> PhaseEvidence:
     try:
         _enter(context, "soak")
         context.on_progress(Progress(session="soak", phase="soak", users=60, requests_per_second=58.4))
+        if os.environ.get("FAKE_LOSES"):
+            with suppress(BaseException):
+                context.log("soak hears nothing")
+                time.sleep(deadline - time.monotonic())
         while time.monotonic() < deadline:
             if not context.still_wanted():
                 return _phase("soak", StageStatus.CUT_SHORT)

@@ -177,6 +177,17 @@ def test_a_cancelled_run_stops_its_load_and_blocks_its_tenants(
     assert not (launcher.folder().path / "verdict.json").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_whose_exception_is_lost_stops_the_load_all_the_same(launcher: Launcher, number: int) -> None:
+    with launcher.start(FAKE_SOAK_S="600", FAKE_LOSES="yes", FAKE_VERDICT="INCONCLUSIVE") as process:
+        _wait_for_line(process, "soak: soak hears nothing")
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 130
+    assert launcher.statuses() == {RUN_ID: Status.CANCELED}
+    assert launcher.folder().read_output("soak", PhaseEvidence).status is StageStatus.CUT_SHORT
+    assert launcher.folder().read_output("teardown", TeardownReceipt).lever == "rpm_limit"
+
+
 def test_a_run_that_is_terminated_in_the_ui_ends_its_load_by_itself(launcher: Launcher) -> None:
     with launcher.start(FAKE_SOAK_S="600", FAKE_VERDICT="INCONCLUSIVE") as process:
         _wait_for_line(process, "soak: soak runs")
