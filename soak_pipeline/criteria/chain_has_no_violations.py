@@ -17,14 +17,13 @@ import msgspec
 
 from soak_pipeline.criteria.request_counts import executed_calls
 from soak_pipeline.criteria.results import conclude, stage_missing, unmeasured
-from soak_pipeline.criteria.sources import CHAIN_FILE, unavailable
+from soak_pipeline.criteria.sources import CHAIN_FILE, EVENTS_WAITING, events_waiting, unavailable
 from soak_pipeline.criteria.wording import count, listed
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, PlatformChain, audit_events_in
+from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, PlatformChain
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 
 NAME = "chain_has_no_violations"
-EVENTS_WAITING = "events_waiting"
 QUESTION = "Is every tenant's audit chain whole, by the platform's answer and by our own verification of the rows?"
 
 
@@ -50,17 +49,11 @@ def chain_findings(evidence: RunEvidence) -> list[Finding]:
     chains = {} if evidence.platform_evidence is None else {c.tenant: c for c in evidence.platform_evidence.chains}
     executed = executed_calls(evidence.requests)
     missing = sum(chain.independent.acknowledged_missing for chain in chains.values() if chain.independent)
-    waiting = _events_waiting(evidence)
+    waiting = events_waiting(evidence)
     late = waiting if missing <= waiting else 0
     return [
         _finding(evidence, tenant.name, chains.get(tenant.name), executed, late) for tenant in evidence.plan.tenants
     ]
-
-
-def _events_waiting(evidence: RunEvidence) -> int:
-    """Events that the audit worker had not written when the wait for the drain was over."""
-    left = {} if evidence.platform_evidence is None else evidence.platform_evidence.drain.left
-    return audit_events_in(left)
 
 
 def _finding(

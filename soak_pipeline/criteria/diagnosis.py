@@ -62,6 +62,7 @@ _RULES_OF_FAIL: Mapping[str, Callable[[RunEvidence, Sequence[Finding]], Diagnosi
 
 _RULES_OF_OPEN: Mapping[str, Callable[[RunEvidence, Sequence[Finding]], Diagnosis | None]] = {
     "chain_has_no_violations": open_answers.rows_late,
+    "roots_are_sealed": open_answers.rows_late,
     "gateway_p95_is_under_slo": open_answers.few_samples,
     "quiet_tenants_are_protected": open_answers.no_pressure,
     "nothing_leaks": open_answers.growth_open,

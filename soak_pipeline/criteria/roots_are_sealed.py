@@ -3,8 +3,9 @@
 Claim: the root exists, counts as many leaves as there are audit rows that day, reaches the last of them, has the hash
 that we compute from the rows, and a signature that the published key verifies.
 
-Validity guard: each of these was checked by us, for every day on which we recorded executed calls of the tenant. What
-was not checked is INCONCLUSIVE.
+Validity guard: each of these was checked by us, for every day on which we recorded executed calls of the tenant, and no
+event waited for the audit worker any more: no root can reach a row that is still to be written. Otherwise INCONCLUSIVE,
+unless the root is wrong in another way.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from soak_pipeline.criteria.request_counts import LOAD_PHASES
 from soak_pipeline.criteria.results import conclude, stage_missing, unmeasured
-from soak_pipeline.criteria.sources import stage_file, unavailable
+from soak_pipeline.criteria.sources import EVENTS_WAITING, events_waiting, stage_file, unavailable
 from soak_pipeline.criteria.wording import count, listed
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import RootEvidence
@@ -85,7 +86,8 @@ def _finding(evidence: RunEvidence, name: str, day: str, root: RootEvidence | No
         "signature_valid": _word(root.signature_valid),
         "root_hash_matches": _word(root.root_hash_matches),
     }
-    problems = _problems(root)
+    waiting = events_waiting(evidence)
+    problems = _problems(root, is_whole=not waiting)
     unchecked = _unchecked(root)
     if problems:
         verdict, why = Verdict.FAIL, f"tenant {name}: the root of {day} {listed(problems)}"
@@ -94,6 +96,13 @@ def _finding(evidence: RunEvidence, name: str, day: str, root: RootEvidence | No
         verdict = Verdict.INCONCLUSIVE
         why = f"tenant {name}: of the root of {day}, {listed(unchecked)} could not be checked"
         why += f": {reason}" if reason else ""
+    elif waiting:
+        verdict = Verdict.INCONCLUSIVE
+        figures[EVENTS_WAITING] = waiting
+        why = (
+            f"tenant {name}: whether the root of {day} reaches the last row is not known, since "
+            f"{count(waiting, 'event')} still waited for the audit worker"
+        )
     elif not root.present:
         verdict, why = Verdict.PASS, f"tenant {name}: no rows on {day}, and so no root"
     else:
@@ -110,13 +119,14 @@ def _finding(evidence: RunEvidence, name: str, day: str, root: RootEvidence | No
     )
 
 
-def _problems(root: RootEvidence) -> list[str]:
+def _problems(root: RootEvidence, *, is_whole: bool) -> list[str]:
+    """What is wrong with a root; one that ends early is not wrong while rows are still to be written."""
     if not root.present:
         return [f"is missing, though there are {count(root.audit_rows, 'row')}"] if root.audit_rows else []
     problems = []
-    if root.leaf_count is not None and root.audit_rows is not None and root.leaf_count != root.audit_rows:
+    if is_whole and root.leaf_count is not None and root.audit_rows is not None and root.leaf_count != root.audit_rows:
         problems.append(f"covers {count(root.leaf_count)} of {count(root.audit_rows, 'row')}")
-    if root.covers_last_row is False:
+    if is_whole and root.covers_last_row is False:
         problems.append("ends before the last row")
     if root.signature_valid is False:
         problems.append("has a signature that the published key does not verify")

@@ -1,12 +1,13 @@
 """Where the evidence stands, and why some of it is not there.
 
-Owns the names of the evidence files as a result cites them, and the reasons that preflight gave for what a target
-cannot offer.
+Owns the names of the evidence files as a result cites them, the reasons that preflight gave for what a target cannot
+offer, and what had not been written when the platform was read.
 """
 
 from __future__ import annotations
 
 from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.stage_outputs import audit_events_in
 
 LATENCY_FILE = "latency.json"
 CHAIN_FILE = "chain_verify.json"
@@ -14,6 +15,9 @@ RECONCILE_FILE = "reconcile.json"
 COMPARISON_FILE = "comparison.json"
 REQUESTS = "requests"
 TELEMETRY_FILE = "telemetry.parquet"
+
+EVENTS_WAITING = "events_waiting"
+"""Figure of a finding that stays open because audit rows were still to be written."""
 
 
 def fairness_file(evidence: RunEvidence) -> str:
@@ -44,3 +48,8 @@ def unavailable(evidence: RunEvidence, *capabilities: str) -> str:
         if capability.name in capabilities and not capability.available:
             return f"{capability.name} is not available: {capability.reason}"
     return ""
+
+
+def events_waiting(evidence: RunEvidence) -> int:
+    """Events that the audit worker had not written when the wait for the drain was over."""
+    return 0 if evidence.platform_evidence is None else audit_events_in(evidence.platform_evidence.drain.left)

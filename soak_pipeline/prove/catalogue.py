@@ -87,6 +87,7 @@ CATALOGUE: tuple[Row, ...] = (
         turns=(
             _fails(USAGE, "audit_worker_slow"),
             _stays_open(CHAIN, "audit_worker_slow", "calls whose rows are still to be written cannot be looked for"),
+            _stays_open(ROOTS, "audit_worker_slow", "no root can reach a row that is still to be written"),
         ),
         faults=(_fault("chain_lock_never_released"),),
     ),

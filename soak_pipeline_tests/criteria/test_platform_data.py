@@ -356,6 +356,28 @@ def test_what_was_not_checked_of_a_root_is_open(tmp_path: Path, field: str) -> N
     assert result.why.endswith("could not be checked: no key")
 
 
+@pytest.mark.parametrize(("leaves_short", "covers"), [(0, True), (32, False)])
+def test_whether_a_root_reaches_the_last_row_is_open_while_rows_are_still_to_be_written(
+    tmp_path: Path, leaves_short: int, covers: bool
+) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_part(run, "roots", "A", leaf_count=rows_of(run, "A") - leaves_short, covers_last_row=covers)
+        change_drain(run, drained=False, left={"acp:audit_stream": 5_888})
+
+    result = judged(tmp_path, ROOTS, defect)
+    assert (result.verdict, result.cause) == (Verdict.INCONCLUSIVE, "audit_worker_slow")
+    assert "5,888 events still waited" in finding_of(result, f"tenant A {FIRST_DAY}").why
+
+
+def test_rows_that_are_still_to_be_written_excuse_no_wrong_signature(tmp_path: Path) -> None:
+    def defect(run: SyntheticRun) -> None:
+        change_part(run, "roots", "A", signature_valid=False)
+        change_drain(run, drained=False, left={"acp:audit_stream": 5_888})
+
+    result = judged(tmp_path, ROOTS, defect)
+    assert (result.verdict, result.cause) == (Verdict.FAIL, "root_signature_wrong")
+
+
 def test_a_day_without_rows_needs_no_root(tmp_path: Path) -> None:
     def defect(run: SyntheticRun) -> None:
         roots = run.outputs["platform_evidence"].roots  # type: ignore[attr-defined]

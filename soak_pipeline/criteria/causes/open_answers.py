@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from soak_pipeline.criteria.causes.figures import Diagnosis, total
 from soak_pipeline.criteria.generator_health import generator_trouble
+from soak_pipeline.criteria.sources import EVENTS_WAITING
 from soak_pipeline.criteria.wording import count, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus
@@ -65,12 +66,12 @@ def _was_cut_short(evidence: RunEvidence) -> bool:
 
 def rows_late(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
     """Audit rows that were not written yet when the platform was read; None where something else is missing."""
-    waiting = max((total([finding], "events_waiting") for finding in findings), default=0)
+    waiting = max((total([finding], EVENTS_WAITING) for finding in findings), default=0)
     if not waiting:
         return None
     return Diagnosis(
         "audit_worker_slow",
-        f"The audit worker is slower than the load: {count(waiting, 'event')} waited for it when the chains were read.",
+        f"The audit worker is slower than the load: {count(waiting, 'event')} waited for it when the audit was read.",
         "Look at the time that audit workers wait for the chain locks, at their batch size and number; materialise "
         "platform_evidence again once the stream is empty.",
     )
