@@ -237,7 +237,7 @@ def _write(proof: Proof, folder: Path, publish: Path | None) -> None:
 
 
 def _show(proof: Proof, folder: Path, reports: Path, console: Console) -> None:
-    console.print(table_of(proof))
+    console.print(table_of(proof, width=console.width))
     for line in problem_lines(proof):
         console.print(Text(line, style="red"), soft_wrap=True)
     shown = reports / folder.relative_to(reports.absolute()) / PAGE_FILE

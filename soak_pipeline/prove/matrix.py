@@ -36,6 +36,9 @@ SHORT = {
 }
 """Names of the criteria at the head of a column."""
 
+_MARK_WIDTH = 3
+_NARROW_NAME = 20
+_WIDE = 130
 _LETTERS = {Verdict.FAIL.value: "F", Verdict.INCONCLUSIVE.value: "?", Verdict.PASS.value: "·", NOT_ASKED: "-"}
 _LEGEND = (
     "F fails, ? stays open, · passes, - not asked, 0 no answer; ·!F was to pass and failed, F~ failed but named "
@@ -103,19 +106,29 @@ def mark(cell: Cell | None) -> str:
     return observed if cell.holds else f"{observed}~"
 
 
-def table_of(proof: Proof) -> Table:
-    """The matrix for a terminal."""
-    table = Table(caption=_LEGEND, caption_justify="left", header_style="dim", box=None, pad_edge=False)
-    table.add_column("row", no_wrap=True)
+def table_of(proof: Proof, *, width: int) -> Table:
+    """The matrix for a terminal.
+
+    Args:
+        proof: what to show.
+        width: of the terminal, from 80 columns; a narrow one has shorter names and no seconds, but every mark.
+    """
+    is_wide = width >= _WIDE
+    table = Table(
+        caption=_LEGEND, caption_justify="left", header_style="dim", box=None, pad_edge=False, collapse_padding=True
+    )
+    table.add_column("row", no_wrap=True, max_width=None if is_wide else _NARROW_NAME)
     for name in proof.criteria:
-        table.add_column(SHORT.get(name, name), justify="center", no_wrap=True)
+        head = SHORT.get(name, name)
+        table.add_column(head if is_wide else head[:_MARK_WIDTH], justify="center", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
-    table.add_column("s", justify="right")
+    if is_wide:
+        table.add_column("s", justify="right", no_wrap=True)
     for row in proof.rows:
         cells = {cell.criterion: cell for cell in row.cells}
         marks = [_styled(cells.get(name)) for name in proof.criteria]
         outcome = Text(row.outcome.value, style="green" if row.outcome.holds else "bold red")
-        table.add_row(row.name, *marks, outcome, f"{row.duration_s:.0f}")
+        table.add_row(row.name, *marks, outcome, *([f"{row.duration_s:.0f}"] if is_wide else []))
     return table
 
 

@@ -48,9 +48,9 @@ def proof(*rows: RowResult) -> Proof:
     return proof_of("20261123T073000Z", rows, criteria=NAMES, lanes=2, duration_s=1_800.0)
 
 
-def shown(matrix: Proof) -> str:
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(table_of(matrix))
+def shown(matrix: Proof, width: int = 200) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table_of(matrix, width=width))
     return console.export_text()
 
 
@@ -113,6 +113,14 @@ def test_the_table_has_a_line_per_row_and_a_mark_per_criterion() -> None:
         line = next(line for line in text.splitlines() if line.startswith(f"{row.name} "))
         assert line.split()[1 : 1 + len(NAMES)] == [mark(cell) for cell in row.cells]
     assert "harness failed" in shown(PART)
+
+
+def test_a_narrow_terminal_shows_every_mark_and_outcome() -> None:
+    lines = shown(WHOLE, 80).splitlines()[1 : 1 + len(WHOLE.rows)]
+    for row, line in zip(WHOLE.rows, lines, strict=True):
+        assert line.split()[1 : 1 + len(NAMES)] == [mark(cell) for cell in row.cells]
+        assert line.rstrip().endswith(row.outcome.value)
+    assert any(line.rstrip().endswith("harness failed") for line in shown(PART, 80).splitlines())
 
 
 def test_json_is_read_back_as_it_was() -> None:
