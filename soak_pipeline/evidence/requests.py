@@ -6,7 +6,7 @@ one comparison per row and no Python object.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,24 @@ from soak_pipeline.model.records import REQUEST_COLUMNS
 Mask = NDArray[np.bool_]
 
 
-class _Selected(dict[str, NDArray[Any]]):
+class _Selected(Mapping[str, NDArray[Any]]):
     """Some rows of columns; of a million records most questions need a few of sixteen columns."""
 
-    def __init__(self, columns: dict[str, NDArray[Any]], mask: Mask) -> None:
-        super().__init__()
+    def __init__(self, columns: Mapping[str, NDArray[Any]], mask: Mask) -> None:
         self._columns = columns
         self._rows = np.flatnonzero(mask)
+        self._copied: dict[str, NDArray[Any]] = {}
 
-    def __missing__(self, name: str) -> NDArray[Any]:
-        column = self[name] = self._columns[name][self._rows]
-        return column
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._copied:
+            self._copied[name] = self._columns[name][self._rows]
+        return self._copied[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ class RequestTable:
         labels: per text column: its values.
     """
 
-    columns: dict[str, NDArray[Any]]
+    columns: Mapping[str, NDArray[Any]]
     labels: dict[str, tuple[str, ...]]
 
     def __len__(self) -> int:
