@@ -1,8 +1,8 @@
 # `make soak` and `make test` need only Python >= 3.11 (with venv) and make.
 PYTHON ?= python3
 PROFILE ?= smoke
-# Test processes; a test file stays whole in one of them.
-TEST_WORKERS ?= 2
+# Test processes: one more than two cores, since tests wait much of the time; a test file stays whole in one of them.
+TEST_WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 
