@@ -15,7 +15,8 @@ import psutil
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.stages import emergency
 
-WORKER_TAG = "soak/worker"
+WORKER_TAG = "dagster/soak_worker"
+"""With Dagster's own prefix a tag stays out of the list of runs, where it would tell an operator nothing."""
 PARTITION_TAG = "dagster/partition"
 _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 

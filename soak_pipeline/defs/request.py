@@ -29,7 +29,8 @@ def accept_request(context: dg.OpExecutionContext, config: SoakConfig) -> None:
     refuse_request(request, run_id_of(datetime.now(UTC)))
     run_id = add_soak_run(context.instance, datetime.now(UTC))
     context.instance.add_run_tags(context.run.run_id, {REQUESTED_RUN_TAG: run_id})
-    context.log.info(f"soak run {run_id} will start within seconds")
+    context.add_output_metadata({"soak run": dg.MetadataValue.url(f"/runs?q[0]=tag:dagster/partition={run_id}")})
+    context.log.info(f"soak run {run_id} will start within seconds; the link below shows it")
 
 
 @dg.job(executor_def=dg.in_process_executor, description="Starts a soak run: profile, target, release, overrides.")

@@ -317,7 +317,7 @@ class UiRun(Run):
     def run_worker_pid(self) -> int:
         """As the run worker signed itself into the run's tags."""
         tags = {tag["key"]: tag["value"] for tag in self._ui.run(self._dagster_run_id)["tags"]}
-        return int(tags["soak/worker"].split(" ")[1])
+        return int(tags["dagster/soak_worker"].split(" ")[1])
 
     def terminate_in_the_ui(self) -> None:
         """What the button sends."""

@@ -23,7 +23,7 @@ def test_soaks_queue_and_each_can_be_stopped(tmp_path: Path) -> None:
     with dagster_dev(tmp_path) as dagster:
         first_id, second_id = "20261123T200000Z", "20261123T200001Z"
         first = dagster.start_soak(first_id)
-        wait_for(lambda: dagster.run(first)["tags"].get("soak/worker"))
+        wait_for(lambda: dagster.run(first)["tags"].get("dagster/soak_worker"))
         second = dagster.start_soak(second_id)
         wait_for(lambda: RunFolder(dagster.reports, first_id).output_versions("agent_fanout"))
         assert dagster.run(second)["status"] == "QUEUED"
@@ -34,7 +34,7 @@ def test_soaks_queue_and_each_can_be_stopped(tmp_path: Path) -> None:
         wait_for(dagster.control_file(first_id, "emergency.json").exists)
         assert dagster.control_file(first_id, "load_stopped.json").exists()
 
-        worker = str(wait_for(lambda: dagster.run(second)["tags"].get("soak/worker")))
+        worker = str(wait_for(lambda: dagster.run(second)["tags"].get("dagster/soak_worker")))
         wait_for(lambda: RunFolder(dagster.reports, second_id).output_versions("agent_fanout"))
         os.kill(int(worker.split(" ")[1]), signal.SIGKILL)
         wait_for(lambda: dagster.run(second)["status"] in ENDED)
