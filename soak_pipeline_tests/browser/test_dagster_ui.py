@@ -71,6 +71,7 @@ def launch_in_the_browser(operator: Browser, dagster: Dagster) -> str:
     request = operator.current_url.rpartition("/")[2]
     wait_for(lambda: dagster.run(request)["status"] in ENDED)
     wait_for(lambda: "Success" in text(operator))
+    wait_for(reads(operator, "/runs?q[0]=tag:dagster/partition="))
     return request
 
 
