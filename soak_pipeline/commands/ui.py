@@ -55,13 +55,16 @@ def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
         guardian = start_guardian(None, stack, (sys.executable, "-m", __name__, str(process.pid)))
         print(f"Dagster UI: http://127.0.0.1:{port}   (Ctrl-C stops it and the stack)", flush=True)
         try:
-            return serve(process)
+            code = serve(process)
         except KeyboardInterrupt:
-            return 0
+            code = 0
         finally:
             end_group(process.pid)
             process.wait()
             guardian.dismiss()
+    # The last word, after what Dagster printed of a run that was broken off.
+    print("soak ui: Dagster and the stack have ended; no load is sent any more", flush=True)
+    return code
 
 
 def dagster_environment(environment: Mapping[str, str], home: Path, reports: Path) -> dict[str, str]:

@@ -66,6 +66,7 @@ def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> 
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait(PATIENCE_S)
     assert code == 0, log.read_text()
+    assert log.read_text().splitlines()[-1].startswith("soak ui: Dagster and the stack have ended")
     wait_for(lambda: not any(map(is_alive, family)), "nothing is left")
 
 
