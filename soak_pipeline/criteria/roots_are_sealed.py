@@ -123,16 +123,22 @@ def _problems(root: RootEvidence, *, is_whole: bool) -> list[str]:
     """What is wrong with a root; one that ends early is not wrong while rows are still to be written."""
     if not root.present:
         return [f"is missing, though there are {count(root.audit_rows, 'row')}"] if root.audit_rows else []
-    problems = []
-    if is_whole and root.leaf_count is not None and root.audit_rows is not None and root.leaf_count != root.audit_rows:
-        problems.append(f"covers {count(root.leaf_count)} of {count(root.audit_rows, 'row')}")
-    if is_whole and root.covers_last_row is False:
-        problems.append("ends before the last row")
+    problems = _gaps(root) if is_whole else []
     if root.signature_valid is False:
         problems.append("has a signature that the published key does not verify")
     if root.root_hash_matches is False:
         problems.append("has another hash than its rows give")
     return problems
+
+
+def _gaps(root: RootEvidence) -> list[str]:
+    """Rows that a root leaves out."""
+    gaps = []
+    if root.leaf_count is not None and root.audit_rows is not None and root.leaf_count != root.audit_rows:
+        gaps.append(f"covers {count(root.leaf_count)} of {count(root.audit_rows, 'row')}")
+    if root.covers_last_row is False:
+        gaps.append("ends before the last row")
+    return gaps
 
 
 def _unchecked(root: RootEvidence) -> list[str]:

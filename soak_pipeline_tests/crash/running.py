@@ -18,6 +18,7 @@ import httpx
 import msgspec
 import psutil
 
+from soak_pipeline.defs.abandoned_runs import WORKER_TAG
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.plan import Plan, make_plan, run_id_of
@@ -317,7 +318,7 @@ class UiRun(Run):
     def run_worker_pid(self) -> int:
         """As the run worker signed itself into the run's tags."""
         tags = {tag["key"]: tag["value"] for tag in self._ui.run(self._dagster_run_id)["tags"]}
-        return int(tags["dagster/soak_worker"].split(" ")[1])
+        return int(tags[WORKER_TAG].split(" ")[1])
 
     def terminate_in_the_ui(self) -> None:
         """What the button sends."""

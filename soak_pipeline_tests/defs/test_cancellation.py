@@ -8,7 +8,7 @@ import sys
 import pytest
 
 SCRIPT = """
-import os, signal, sys, time
+import os, signal, time
 from soak_pipeline.defs import cancellation
 
 signal.signal(signal.{name}, lambda *_: None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from soak_pipeline.defs.abandoned_runs import WORKER_TAG
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline_tests.defs.dagster_dev import ENDED, dagster_dev, wait_for
 
@@ -23,7 +24,7 @@ def test_soaks_queue_and_each_can_be_stopped(tmp_path: Path) -> None:
     with dagster_dev(tmp_path) as dagster:
         first_id, second_id = "20261123T200000Z", "20261123T200001Z"
         first = dagster.start_soak(first_id)
-        wait_for(lambda: dagster.run(first)["tags"].get("dagster/soak_worker"))
+        wait_for(lambda: dagster.run(first)["tags"].get(WORKER_TAG))
         second = dagster.start_soak(second_id)
         wait_for(lambda: RunFolder(dagster.reports, first_id).output_versions("agent_fanout"))
         assert dagster.run(second)["status"] == "QUEUED"
@@ -34,7 +35,7 @@ def test_soaks_queue_and_each_can_be_stopped(tmp_path: Path) -> None:
         wait_for(dagster.control_file(first_id, "emergency.json").exists)
         assert dagster.control_file(first_id, "load_stopped.json").exists()
 
-        worker = str(wait_for(lambda: dagster.run(second)["tags"].get("dagster/soak_worker")))
+        worker = str(wait_for(lambda: dagster.run(second)["tags"].get(WORKER_TAG)))
         wait_for(lambda: RunFolder(dagster.reports, second_id).output_versions("agent_fanout"))
         os.kill(int(worker.split(" ")[1]), signal.SIGKILL)
         wait_for(lambda: dagster.run(second)["status"] in ENDED)
