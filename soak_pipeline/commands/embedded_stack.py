@@ -19,9 +19,10 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.run_folder import read_json, write_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
-from soak_pipeline.prove.platform import PLATFORM, PROJECT_ROOT, run_platform_command
+from soak_pipeline.prove.platform import PLATFORM, run_platform_command
 from soak_pipeline.stages.target_lock import state_dir
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import psutil
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.embedded_stack import embedded_stack, remove_leftover_stack
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT, prepare_dagster_home
+from soak_pipeline.stages.dagster_home import prepare_dagster_home
 from soak_pipeline.stages.guardian import MODULE as GUARDIAN_MODULE
 from soak_pipeline.stages.guardian import start_guardian
 from soak_pipeline.stages.target_lock import dagster_home
@@ -27,6 +28,9 @@ from soak_pipeline.stages.target_lock import dagster_home
 LOOK_EVERY_S = 0.5
 SERVICES = {"dagster._daemon", "dagster_webserver"}
 """Modules of the processes without which `dagster dev` gives up."""
+
+IGNORED_WARNING = "ignore:Function `dev_command` is superseded:FutureWarning"
+"""That another command, of another package, does the same: nothing that an operator could act on."""
 
 GRPC_TIMEOUT_VARIABLE = "DAGSTER_GRPC_TIMEOUT_SECONDS"
 GRPC_TIMEOUT_S = 300
@@ -45,7 +49,8 @@ def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
     home = dagster_home(environment)
     prepare_dagster_home(home)
     with embedded_stack(environment) as stack:
-        command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+        command = [sys.executable, "-W", IGNORED_WARNING, "-m", "dagster", "dev"]
+        command += ["-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(
             command,
             cwd=PROJECT_ROOT,

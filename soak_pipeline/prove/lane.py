@@ -19,12 +19,13 @@ from pathlib import Path
 
 import msgspec
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, EvidenceUnreadable
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.prove.disturbing import Planting
 from soak_pipeline.prove.judging import RowResult, judge_row, was_spoiled
-from soak_pipeline.prove.platform import PROJECT_ROOT, run_platform_command
+from soak_pipeline.prove.platform import run_platform_command
 from soak_pipeline.prove.relay import VARIABLE as RELAYED_PAGES
 from soak_pipeline.prove.relay import MetricsRelays, write_relayed_target
 from soak_pipeline.prove.rows import Disturbance, Row, When

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+
+from soak_pipeline import PROJECT_ROOT
 
 PLATFORM = ("-m", "infra.acp")
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_platform_command(variables: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:

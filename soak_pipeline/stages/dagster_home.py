@@ -8,7 +8,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
+from soak_pipeline import PROJECT_ROOT
+
 INSTANCE_SETTINGS = PROJECT_ROOT / "infra" / "dagster" / "dagster.yaml"
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.analysis.calibration import CalibrationRow, calibrate, main, markdown_table, scenarios
 
 
@@ -57,7 +57,7 @@ def test_bad_arguments_are_refused(arguments: list[str]) -> None:
 
 
 def test_the_documented_table_has_every_scenario_and_misses_no_target() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "criteria.md").read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / "docs" / "criteria.md").read_text(encoding="utf-8")
     table = text.split("<!-- calibration table: begin -->")[1].split("<!-- calibration table: end -->")[0]
     rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
 

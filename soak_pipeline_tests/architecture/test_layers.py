@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import soak_pipeline
+from soak_pipeline import PROJECT_ROOT
 
-ROOT = Path(soak_pipeline.__file__).parent
-REPOSITORY = ROOT.parent
+PACKAGE = PROJECT_ROOT / "soak_pipeline"
 
 ALLOWED: dict[str, set[str]] = {
     "model": set(),
@@ -44,8 +43,8 @@ ONLY_IN = {
 
 
 def _modules() -> Iterator[tuple[str, Path, ast.Module]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        relative = path.relative_to(ROOT)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
         part = relative.parts[0].removesuffix(".py")
         if part != "__init__":
             yield part, relative, ast.parse(path.read_text())
@@ -92,15 +91,15 @@ def test_special_libraries_stay_in_their_parts() -> None:
 def test_what_is_really_loaded(module: str, forbidden: tuple[str, ...]) -> None:
     """A lazy or indirect import would escape the reading of the source; a fresh process cannot be fooled."""
     code = f"import sys, {module}; print(sorted(set({forbidden!r}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT_ROOT)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_harness_does_not_know_where_it_is_tested() -> None:
     """The reference platform is a program beside the harness: neither imports the other."""
     importers = [
-        path.relative_to(REPOSITORY)
-        for path in sorted((REPOSITORY / "infra").rglob("*.py"))
+        path.relative_to(PROJECT_ROOT)
+        for path in sorted((PROJECT_ROOT / "infra").rglob("*.py"))
         if any(name.split(".")[0] == "soak_pipeline" for name in _imports(ast.parse(path.read_text())))
     ]
     assert importers == []

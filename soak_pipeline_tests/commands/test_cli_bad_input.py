@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from soak_pipeline import PROJECT_ROOT
 
 NO_LOAD = """
 name: elsewhere
@@ -32,7 +32,7 @@ def _soak(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.Compl
         text=True,
         check=False,
         timeout=60,
-        cwd=REPOSITORY,
+        cwd=PROJECT_ROOT,
         env=environment | variables,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.dry_run import dry_run
 from soak_pipeline.model.errors import BadInput, LoadRefused
 from soak_pipeline.model.request import SoakRequest
@@ -101,7 +102,7 @@ def test_a_missing_credential_is_named(tmp_path: Path) -> None:
 
 def test_a_stack_of_its_own_is_not_started_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     environment = {"ACP_STATE_DIR": str(tmp_path / "platform"), "SOAK_STATE_DIR": str(tmp_path / "state")}
-    target = Path(__file__).parents[2] / "infra" / "targets" / "embedded.yaml"
+    target = PROJECT_ROOT / "infra" / "targets" / "embedded.yaml"
     assert dry_run(SoakRequest(target_path=str(target)), tmp_path, environment) == 0
     out = capsys.readouterr().out
     assert "the embedded stack on 127.0.0.1, started and stopped by the run" in out

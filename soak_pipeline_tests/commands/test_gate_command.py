@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.cli import app
 from soak_pipeline.commands.gate import GateAnswer, GateVerdict
 from soak_pipeline.commands.gate_formats import FORMATS, as_junit, as_markdown, as_text
@@ -185,7 +186,7 @@ def test_junit_counts_what_is_unmet_and_what_is_waived() -> None:
 
 
 def test_every_option_key_and_answer_is_documented() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "gate.md").read_text()
+    text = (PROJECT_ROOT / "docs" / "gate.md").read_text()
     options = [option.opts[0] for option in app.commands["gate"].params]
     words = [*options, *Waiver.__struct_fields__, *GateVerdict, *FORMATS]
     assert [word for word in words if f"`{word}`" not in text] == []

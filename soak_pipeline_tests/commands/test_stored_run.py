@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.clean import clean_run
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.errors import BadInput
@@ -19,8 +20,6 @@ from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline_tests.evidence_factory import make_run
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def _soak(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=120,
-        cwd=REPOSITORY,
+        cwd=PROJECT_ROOT,
         env=os.environ | {"COLUMNS": "120"},
     )
 

@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 import psycopg
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.request_writer import salvage
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import RunFolder
@@ -33,7 +34,6 @@ from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.plan import SOAK_SESSION, Plan
 from soak_pipeline.model.traffic import request_id_of
 
-PROJECT = Path(__file__).parents[2]
 LOOK_EVERY_S = 0.1
 
 
@@ -162,7 +162,7 @@ def judged_again(folder: RunFolder, environment: Mapping[str, str]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "soak_pipeline.cli", "judge", str(folder.path)],
         env=dict(environment),
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=False,

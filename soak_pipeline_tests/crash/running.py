@@ -18,6 +18,7 @@ import httpx
 import msgspec
 import psutil
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.defs.abandoned_runs import WORKER_TAG
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import RunFolder
@@ -25,7 +26,7 @@ from soak_pipeline.model.plan import Plan, make_plan, run_id_of
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.target.config import load_target
-from soak_pipeline_tests.crash.observing import PROJECT, processes_of
+from soak_pipeline_tests.crash.observing import processes_of
 from soak_pipeline_tests.defs.dagster_dev import ENDED, LOCATION
 from soak_pipeline_tests.load.processes import load_processes
 from soak_pipeline_tests.target.prometheus_server import start_prometheus
@@ -68,7 +69,7 @@ SHORT = msgspec.structs.replace(
 
 def short_plan(run_id: str, soak_s: float = SHORT.soak_s, prometheus_url: str | None = None) -> Plan:
     """The plan of a run to break; it is frozen before the pipeline would freeze its own."""
-    target = load_target(PROJECT / "infra" / "targets" / "embedded.yaml")
+    target = load_target(PROJECT_ROOT / "infra" / "targets" / "embedded.yaml")
     return make_plan(
         run_id=run_id,
         profile=msgspec.structs.replace(SHORT, soak_s=soak_s),
@@ -128,7 +129,7 @@ class Surroundings:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "soak_pipeline.cli", *arguments, "--reports", str(self.reports)],
                 env=dict(self.environment),
-                cwd=PROJECT,
+                cwd=PROJECT_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -209,7 +210,7 @@ class Surroundings:
         return subprocess.run(
             [sys.executable, "-m", "infra.acp", *arguments],
             env=dict(self.environment),
-            cwd=PROJECT,
+            cwd=PROJECT_ROOT,
             capture_output=True,
             text=True,
             check=False,

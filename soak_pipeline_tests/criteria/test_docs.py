@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.model.thresholds import Thresholds
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "criteria.md"
+DOCUMENT = PROJECT_ROOT / "docs" / "criteria.md"
 
 
 def test_every_criterion_has_its_section_in_the_registrys_order() -> None:

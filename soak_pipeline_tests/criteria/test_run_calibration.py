@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.analysis.calibration import calibrate
 from soak_pipeline_tests.criteria.run_calibration import scenarios
 
@@ -19,7 +18,7 @@ def test_every_scenario_is_a_run_that_can_be_judged() -> None:
 
 
 def test_the_documented_table_has_every_scenario_and_misses_no_target() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "criteria.md").read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / "docs" / "criteria.md").read_text(encoding="utf-8")
     table = text.split("<!-- run calibration table: begin -->")[1].split("<!-- run calibration table: end -->")[0]
     rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
 

@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 import yaml
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.definitions import defs
 from soak_pipeline.defs.partitions import ensure_soak_run
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT
 from soak_pipeline_tests.defs import fake_stages
 
 RUN_ID = "20261123T073000Z"

@@ -26,7 +26,8 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
-from soak_pipeline.stages.dagster_home import INSTANCE_SETTINGS, PROJECT_ROOT
+from soak_pipeline import PROJECT_ROOT
+from soak_pipeline.stages.dagster_home import INSTANCE_SETTINGS
 
 PATIENCE_S = 240.0
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]

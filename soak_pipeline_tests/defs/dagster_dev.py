@@ -17,8 +17,8 @@ from typing import TypeVar
 import httpx
 import yaml
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT
 from soak_pipeline_tests.infra.servers import free_port
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT
+from soak_pipeline import PROJECT_ROOT
 
 
 def test_the_definitions_are_valid(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.defs.partitions import ensure_soak_run
-from soak_pipeline.stages.dagster_home import INSTANCE_SETTINGS, PROJECT_ROOT
+from soak_pipeline.stages.dagster_home import INSTANCE_SETTINGS
 from soak_pipeline_tests.defs.conftest import RUN_ID
 from soak_pipeline_tests.infra.servers import running_servers
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus, TeardownReceipt
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT, prepare_dagster_home
+from soak_pipeline.stages.dagster_home import prepare_dagster_home
 from soak_pipeline_tests.defs.conftest import RUN_ID
 
 PATIENCE_S = 60.0

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.definitions import defs
 from soak_pipeline.defs.partitions import ensure_soak_run
 from soak_pipeline.evidence.seal import seal_new
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT, prepare_dagster_home
+from soak_pipeline.stages.dagster_home import prepare_dagster_home
 from soak_pipeline_tests.browser.chromium import MISSING, Browser, chromium
 from soak_pipeline_tests.defs.conftest import RUN_ID
 from soak_pipeline_tests.defs.daemon import wait_for

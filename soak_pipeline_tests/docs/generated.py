@@ -8,15 +8,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import click
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.cli import app
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.thresholds import Thresholds
-
-ROOT = Path(__file__).parents[2]
 
 
 def commands() -> str:
@@ -89,7 +87,7 @@ def _attributes(kind: type) -> dict[str, str]:
 def main() -> None:
     """Writes every part into its document."""
     for name, (document, write) in PARTS.items():
-        path = ROOT / document
+        path = PROJECT_ROOT / document
         begin, end = marks(name)
         before, rest = path.read_text(encoding="utf-8").split(begin)
         path.write_text(f"{before}{begin}{write()}{end}{rest.split(end, 1)[1]}", encoding="utf-8")

@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from soak_pipeline import PROJECT_ROOT
+
 DOCUMENTS = sorted(
     path
     for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("infra", "**/*.md"), ("reports", "*.md"))
-    for path in (ROOT / folder).glob(pattern)
+    for path in (PROJECT_ROOT / folder).glob(pattern)
 )
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -19,7 +20,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 
 def name_of(path: Path) -> str:
     """Path of a document within the project."""
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(PROJECT_ROOT).as_posix()
 
 
 def prose(text: str) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import soak_pipeline.criteria
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.model.criterion_names import CRITERION_NAMES, LOAD_WAS_VALID
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.prove.catalogue import CATALOGUE
-from soak_pipeline_tests.docs.markdown import ROOT, rows, section
+from soak_pipeline_tests.docs.markdown import rows, section
 
-TEXT = (ROOT / "docs" / "troubleshooting.md").read_text()
+TEXT = (PROJECT_ROOT / "docs" / "troubleshooting.md").read_text()
 FOLDER = Path(soak_pipeline.criteria.__file__).parent
 MEMORY_OF_ITS_OWN = "uss_bytes"
 """Part of the resident memory, and told as its growth."""

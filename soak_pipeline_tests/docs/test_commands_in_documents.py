@@ -11,10 +11,11 @@ import click
 import pytest
 
 from infra.acp.__main__ import _parser
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.cli import app
-from soak_pipeline_tests.docs.markdown import DOCUMENTS, ROOT, blocks, calls, name_of, words_in_code
+from soak_pipeline_tests.docs.markdown import DOCUMENTS, blocks, calls, name_of, words_in_code
 
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = (PROJECT_ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
 each = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 
@@ -80,6 +81,6 @@ def test_every_module_that_is_run_exists(path: Path) -> None:
 
 
 def test_the_readme_shows_its_two_commands_first_and_stays_short() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (PROJECT_ROOT / "README.md").read_text()
     assert [list(words) for words in calls(text, "make")][:2] == [["soak"], ["test"]]
     assert len(text.splitlines()) <= 90

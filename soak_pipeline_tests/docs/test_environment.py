@@ -12,10 +12,11 @@ import pytest
 from infra.acp import stack
 from infra.acp.settings import Settings, variable
 from infra.acp.switches import Switches
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.model.request import SoakRequest
-from soak_pipeline_tests.docs.markdown import ROOT, rows, words_in_code
+from soak_pipeline_tests.docs.markdown import rows, words_in_code
 
-TEXT = (ROOT / "docs" / "environment.md").read_text()
+TEXT = (PROJECT_ROOT / "docs" / "environment.md").read_text()
 DOCUMENTED = {word for word in words_in_code(TEXT) if re.fullmatch(r"[A-Z][A-Z0-9_]+", word)}
 PREFIXES = r"(?:SOAK|LOCUST|ACP|DAGSTER|GITHUB|XDG|SSL)_[A-Z0-9_]*[A-Z0-9]"
 NOT_VARIABLES = {"ACP_ACCESS": "type of a token"}
@@ -24,7 +25,7 @@ NOT_VARIABLES = {"ACP_ACCESS": "type of a token"}
 def in_python() -> Iterator[str]:
     """Every whole text that has the form of a variable's name."""
     for folder in ("soak_pipeline", "infra"):
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in (PROJECT_ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield from (node.value,) if re.fullmatch(PREFIXES, node.value) else ()
@@ -32,7 +33,7 @@ def in_python() -> Iterator[str]:
 
 def in_settings_files() -> Iterator[str]:
     """Names in the settings of Dagster, in the target files and in the workflows."""
-    for path in (ROOT / "infra").rglob("*.yaml"):
+    for path in (PROJECT_ROOT / "infra").rglob("*.yaml"):
         code = "\n".join(line.split(" #")[0] for line in path.read_text().splitlines() if not line.startswith("#"))
         yield from re.findall(rf"(?<![\w$]){PREFIXES}(?!\w)", code)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.cli import app
 from soak_pipeline.model.errors import (
     EXIT_BAD_INPUT,
@@ -15,18 +16,18 @@ from soak_pipeline.model.errors import (
 )
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.thresholds import Thresholds
-from soak_pipeline_tests.docs.generated import PARTS, ROOT, marks
+from soak_pipeline_tests.docs.generated import PARTS, marks
 from soak_pipeline_tests.docs.markdown import rows, section
 
-COMMANDS = (ROOT / "docs" / "commands.md").read_text()
-CRITERIA = (ROOT / "docs" / "criteria.md").read_text()
+COMMANDS = (PROJECT_ROOT / "docs" / "commands.md").read_text()
+CRITERIA = (PROJECT_ROOT / "docs" / "criteria.md").read_text()
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_what_is_written_from_the_code_is_up_to_date(name: str) -> None:
     document, write = PARTS[name]
     begin, end = marks(name)
-    written = (ROOT / document).read_text().split(begin)[1].split(end)[0]
+    written = (PROJECT_ROOT / document).read_text().split(begin)[1].split(end)[0]
     assert written == write(), "run `python -m soak_pipeline_tests.docs.generated`"
 
 

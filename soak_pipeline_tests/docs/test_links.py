@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from soak_pipeline_tests.docs.markdown import DOCUMENTS, ROOT, anchors, links, name_of, words_in_code
+from soak_pipeline import PROJECT_ROOT
+from soak_pipeline_tests.docs.markdown import DOCUMENTS, anchors, links, name_of, words_in_code
 
-PUBLISHED = {ROOT / "docs" / "fault_matrix.md": "soak prove --publish docs/fault_matrix.md"}
+PUBLISHED = {PROJECT_ROOT / "docs" / "fault_matrix.md": "soak prove --publish docs/fault_matrix.md"}
 """Written by a command that takes long; absent until it ran."""
 
 OWN_FOLDERS = ("soak_pipeline/", "soak_pipeline_tests/", "infra/", "docs/", "reports/examples/", ".ci/")
@@ -46,7 +47,7 @@ def test_what_a_command_publishes_is_there(path: Path) -> None:
 def test_every_path_of_the_project_exists(path: Path) -> None:
     words = (word for word in words_in_code(path.read_text()) if re.fullmatch(r"[\w./-]+", word))
     named = {word for word in words if word.startswith(OWN_FOLDERS)}
-    gone = {word for word in named if not (ROOT / word).exists() and ROOT / word not in PUBLISHED}
+    gone = {word for word in named if not (PROJECT_ROOT / word).exists() and PROJECT_ROOT / word not in PUBLISHED}
     assert gone == set()
 
 
@@ -54,22 +55,23 @@ def test_every_path_of_the_project_exists(path: Path) -> None:
 def test_every_module_that_is_named_exists(path: Path) -> None:
     """Such as `stages/guardian.py`, within the package or, in its documents, within the reference platform."""
     pattern = re.compile(r"[a-z_/]+/[a-z_]+\.(py|sql)")
-    bases = (ROOT, ROOT / "soak_pipeline", ROOT / "infra", ROOT / "infra" / "acp", ROOT / "soak_pipeline_tests")
+    folders = ("", "soak_pipeline", "infra", "infra/acp", "soak_pipeline_tests")
+    bases = [PROJECT_ROOT / folder for folder in folders]
     words = {word for word in words_in_code(path.read_text()) if pattern.fullmatch(word)}
     assert {word for word in words if not any((base / word).exists() for base in bases)} == set()
 
 
 def test_the_index_leads_to_every_document() -> None:
-    index = ROOT / "docs" / "README.md"
+    index = PROJECT_ROOT / "docs" / "README.md"
     reached = {(index.parent / link).resolve() for link in links(index.read_text())}
     wanted = {path for path in DOCUMENTS if path.parent.name != "adr" and path != index}
-    elsewhere = {ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "reports" / "README.md"}
+    elsewhere = {PROJECT_ROOT / "README.md", PROJECT_ROOT / "CHANGELOG.md", PROJECT_ROOT / "reports" / "README.md"}
     assert {name_of(path) for path in wanted - reached - elsewhere} == set()
 
 
 def test_every_folder_of_the_package_is_in_the_architecture() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    folders = {path.parent.name for path in (ROOT / "soak_pipeline").glob("*/__init__.py")}
+    text = (PROJECT_ROOT / "docs" / "architecture.md").read_text()
+    folders = {path.parent.name for path in (PROJECT_ROOT / "soak_pipeline").glob("*/__init__.py")}
     assert folders
     assert {name for name in folders if f"`{name}/`" not in text} == set()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.model.profile import LEVELS, PROFILES, PROVING_PROFILES
-from soak_pipeline_tests.docs.markdown import ROOT, rows, section
+from soak_pipeline_tests.docs.markdown import rows, section
 
-TEXT = (ROOT / "docs" / "operating.md").read_text()
+TEXT = (PROJECT_ROOT / "docs" / "operating.md").read_text()
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3_600.0}
 BY_NAME = {cells[0].strip("`"): cells for cells in rows(section(TEXT, "## Choosing a size"))}
 

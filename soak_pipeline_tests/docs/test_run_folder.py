@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.bundle import STAGE_OUTPUTS
 from soak_pipeline.model.documents import ChainDocument, FairnessDocument, LatencyDocument, ReconcileDocument
 from soak_pipeline.model.plan import Plan
@@ -22,7 +23,7 @@ from soak_pipeline.model.verdict import Judgement
 from soak_pipeline.report.verdict_document import VerdictDocument
 from soak_pipeline_tests.report.runs import reported_run
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "run_folder.md"
+DOCUMENT = PROJECT_ROOT / "docs" / "run_folder.md"
 TYPES: dict[str, tuple[type, ...]] = {
     "verdict.json": (VerdictDocument,),
     "latency.json": (LatencyDocument,),

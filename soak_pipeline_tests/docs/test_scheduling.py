@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.candidates.candidate import Candidate
 from soak_pipeline.defs import release_candidates, schedules
-from soak_pipeline.stages.dagster_home import PROJECT_ROOT
 
 TEXT = (PROJECT_ROOT / "docs" / "scheduling.md").read_text()
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import msgspec
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.model.target import DatabaseNames, Target
 from soak_pipeline.target.config import load_target
-from soak_pipeline_tests.docs.markdown import ROOT, rows, section
+from soak_pipeline_tests.docs.markdown import rows, section
 
-TEXT = (ROOT / "docs" / "target_file.md").read_text()
+TEXT = (PROJECT_ROOT / "docs" / "target_file.md").read_text()
 TABLE = rows(section(TEXT, "## Keys"))
 FIELDS = {field.name: field for field in msgspec.structs.fields(Target)}
 

@@ -14,14 +14,14 @@ import click
 import pytest
 import yaml
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.cli import app
 from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.target.config import load_target
 
-ROOT = Path(__file__).parents[2]
-WORKFLOWS = sorted((ROOT / "infra" / "ci").glob("*.yaml"))
+WORKFLOWS = sorted((PROJECT_ROOT / "infra" / "ci").glob("*.yaml"))
 LEVELS = {"pull-request": "pull_request", "nightly": "nightly", "pre-release": "pre_release"}
-PROOF = ROOT / "infra" / "ci" / "proof.yaml"
+PROOF = PROJECT_ROOT / "infra" / "ci" / "proof.yaml"
 MOST_PROOF_MINUTES = 15
 
 each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -132,7 +132,7 @@ def test_the_proof_runs_the_reduced_rows_and_decides_itself() -> None:
     assert [step for step in _steps(PROOF) if step.get("continue-on-error")] == []
     assert _step(PROOF, "Keep the matrix")["if"] == "${{ always() }}"
     target, *_ = _step(PROOF, "Prove")["run"].removeprefix("make ").split()
-    asked = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    asked = subprocess.run(["make", "--dry-run", target], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     ((command, options),) = (_parsed(words) for words in _soak_commands(asked.stdout))
     assert (command, options["reduced"], options["names"]) == ("prove", True, ())
     # What the artefact holds is where the proof writes it, from the root of the repository.
@@ -159,4 +159,4 @@ def test_what_comes_from_outside_reaches_no_script_as_text(path: Path) -> None:
 
 
 def test_the_default_target_has_the_default_name() -> None:
-    assert load_target(ROOT / "infra" / "targets" / "embedded.yaml").name == "embedded"
+    assert load_target(PROJECT_ROOT / "infra" / "targets" / "embedded.yaml").name == "embedded"

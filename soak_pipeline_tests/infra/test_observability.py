@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from infra.acp import stack
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.load.exporter import SessionCollector
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline_tests.load.example_run import example_plan, example_session, provisioned_for
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "infra" / "observability"
+FOLDER = PROJECT_ROOT / "infra" / "observability"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana-dashboard.json").read_text())
 SCRAPES = {job["job_name"]: job for job in yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]}
 #: Of every process that serves metrics with the client library.
@@ -65,7 +65,7 @@ def test_every_metric_of_the_load_is_documented(tmp_path: Path) -> None:
 
 
 def test_every_platform_metric_of_the_dashboard_is_one_of_the_platform() -> None:
-    source = "\n".join(path.read_text() for path in (ROOT / "infra" / "acp").rglob("*.py"))
+    source = "\n".join(path.read_text() for path in (PROJECT_ROOT / "infra" / "acp").rglob("*.py"))
     families = {re.sub(r"_(bucket|count)$", "", name) if "latency" in name else name for name in _named("acp")}
     missing = {name for name in families if f'"{name}"' not in source}
     assert families

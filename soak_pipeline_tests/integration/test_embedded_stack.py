@@ -23,9 +23,10 @@ import httpx
 import psutil
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
+
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).parents[2]
 WITHIN_S = 60.0
 
 
@@ -45,7 +46,7 @@ class Stack:
         return subprocess.run(
             [sys.executable, "-m", "infra.acp", *arguments],
             env=environment | {"ACP_STATE_DIR": str(self.directory), "ACP_METRICS_FIRST_PORT": "28100"} | variables,
-            cwd=PROJECT,
+            cwd=PROJECT_ROOT,
             capture_output=True,
             text=True,
             check=False,

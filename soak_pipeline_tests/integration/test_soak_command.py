@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline_tests.hostile.secrets import Search
 
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).parents[2]
 WITHIN_S = 90.0
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Operator:
         process = subprocess.Popen(
             [sys.executable, "-m", "soak_pipeline.cli", "run", "--reports", str(self.reports), *arguments],
             env=environment,
-            cwd=PROJECT,
+            cwd=PROJECT_ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -87,7 +87,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
         subprocess.run(
             [sys.executable, "-m", "infra.acp", "down"],
             env=os.environ | {"ACP_STATE_DIR": str(tmp_path / "platform")},
-            cwd=PROJECT,
+            cwd=PROJECT_ROOT,
             capture_output=True,
             check=False,
             timeout=60,
@@ -135,7 +135,7 @@ def _stack_phase(operator: Operator) -> str:
     answer = subprocess.run(
         [sys.executable, "-m", "infra.acp", "status", "--json"],
         env=os.environ | {"ACP_STATE_DIR": str(operator.directory / "platform")},
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=False,

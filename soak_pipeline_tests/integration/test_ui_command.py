@@ -17,9 +17,10 @@ import httpx
 import psutil
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-PROJECT = Path(__file__).parents[2]
 PATIENCE_S = 200.0
 
 
@@ -40,7 +41,7 @@ def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> 
     with log.open("wb") as output:
         command = [sys.executable, "-m", "soak_pipeline.cli", "ui", "--port", str(port), "--reports", str(tmp_path)]
         process = subprocess.Popen(
-            command, env=environment, cwd=PROJECT, stdout=output, stderr=output, start_new_session=True
+            command, env=environment, cwd=PROJECT_ROOT, stdout=output, stderr=output, start_new_session=True
         )
 
     def assets() -> list[str]:
@@ -66,6 +67,7 @@ def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> 
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait(PATIENCE_S)
     assert code == 0, log.read_text()
+    assert "superseded" not in log.read_text(), "a warning that no operator can act on"
     assert log.read_text().splitlines()[-1].startswith("soak ui: Dagster and the stack have ended")
     wait_for(lambda: not any(map(is_alive, family)), "nothing is left")
 

@@ -15,6 +15,7 @@ import msgspec
 import psycopg
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.clean import clean_run
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.credentials import tenant_password
@@ -39,8 +40,7 @@ from soak_pipeline_tests.hostile.secrets import Search
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-PROJECT = Path(__file__).parents[2]
-EMBEDDED = PROJECT / "infra" / "targets" / "embedded.yaml"
+EMBEDDED = PROJECT_ROOT / "infra" / "targets" / "embedded.yaml"
 STATISTICAL = {"quiet_tenants_are_protected", "gateway_p95_is_under_slo", "load_was_valid"}
 """Decided by latency or load on a shared machine, in windows too short to decide: anything but FAIL is right."""
 
@@ -75,7 +75,7 @@ def _platform(directory: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "infra.acp", *arguments],
         env=environment,
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=True,

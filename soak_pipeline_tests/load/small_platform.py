@@ -19,16 +19,15 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.model.credentials import tenant_password
 
 OPERATOR_EMAIL = "operator@soak.example"
 OPERATOR_PASSWORD = "correct horse battery staple 42"
-ROOT = Path(__file__).parent.parent.parent
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +258,7 @@ def running_platform(behaviour: Behaviour) -> Iterator[RunningPlatform]:
         [sys.executable, "-m", "soak_pipeline_tests.load.small_platform", msgspec.json.encode(behaviour).decode()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
     )
     assert process.stdout is not None
     assert process.stdin is not None

@@ -14,13 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.request_writer import salvage
 from soak_pipeline.evidence.requests import read_requests
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
 from soak_pipeline_tests.load.example_run import behaviour_for, example_plan
 from soak_pipeline_tests.load.processes import load_processes, wait_until
-from soak_pipeline_tests.load.small_platform import ROOT, RunningPlatform, running_platform
+from soak_pipeline_tests.load.small_platform import RunningPlatform, running_platform
 
 STOP_LIMIT_S = 10.0
 
@@ -75,7 +76,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     with running_platform(behaviour_for(plan)) as platform:
         stage = subprocess.Popen(
             [sys.executable, "-m", "soak_pipeline_tests.load.stage_process", str(tmp_path), platform.url, "60"],
-            cwd=ROOT,
+            cwd=PROJECT_ROOT,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import read_json
@@ -38,7 +39,7 @@ from soak_pipeline_tests.load.example_run import (
     provisioned_for,
 )
 from soak_pipeline_tests.load.processes import load_processes
-from soak_pipeline_tests.load.small_platform import OPERATOR_PASSWORD, ROOT, running_platform
+from soak_pipeline_tests.load.small_platform import OPERATOR_PASSWORD, running_platform
 
 
 def run(
@@ -419,7 +420,7 @@ def test_the_callers_side_imports_neither_locust_nor_gevent() -> None:
         "import sys, soak_pipeline.load.supervisor, soak_pipeline.load.supervise;"
         "sys.exit(str([name for name in ('locust', 'gevent', 'zmq') if name in sys.modules] or ''))"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr.strip()) in ((0, ""), (1, ""))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from infra.acp import faults
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.profile import duration_s_of, profile_named
@@ -17,7 +17,7 @@ from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.lane import SETTINGS, THRESHOLDS
 from soak_pipeline.prove.rows import Disturbance, Row
 
-CAUSES_DIR = Path(__file__).parents[2] / "soak_pipeline" / "criteria"
+CAUSES_DIR = PROJECT_ROOT / "soak_pipeline" / "criteria"
 ROWS = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
 
 

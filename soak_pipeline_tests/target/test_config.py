@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.model.errors import BadInput, LoadRefused
 from soak_pipeline.model.target import Dialect, StopLever
 from soak_pipeline.target.config import MetricsPage, load_target, refuse_unless_load_allowed, resolve
@@ -23,7 +24,7 @@ ENVIRONMENT = {
     "ACP_REDIS_URL": "redis://:redis-secret@127.0.0.1:6379/0",
     "ACP_METRICS_URLS": "audit=http://127.0.0.1:18101/metrics, http://127.0.0.1:18102/metrics",
 }
-EMBEDDED = Path(__file__).parents[2] / "infra" / "targets" / "embedded.yaml"
+EMBEDDED = PROJECT_ROOT / "infra" / "targets" / "embedded.yaml"
 
 
 def _write(folder: Path, text: str | bytes) -> Path:
