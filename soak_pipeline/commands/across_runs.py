@@ -19,6 +19,7 @@ from soak_pipeline.model.documents import LatencyDocument
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, BadInput, EvidenceUnreadable
 from soak_pipeline.model.stored import different_fields
 from soak_pipeline.report.history import change_lines, stored_runs, write_history
+from soak_pipeline.report.quantities import quantity
 
 
 def compare_stored(reference: Path, candidate: Path, margin: float) -> int:
@@ -106,17 +107,21 @@ def show_history(reports: Path) -> int:
     ):
         kind = list(members)
         print(f"{profile} on {target}")
+        print(_history_line("run", "verdict", "slowest p95", "slowest p99", "worst rise", "release"))
         for run in kind:
-            print(
-                f"  {run.run_id}  {run.verdict:<12}  slowest p95 {_number(run.slowest_ms_p95)} ms"
-                f"  p99 {_number(run.slowest_ms_p99)} ms  worst rise {_number(run.worst_ratio)}x  {run.release}"
-            )
+            p95, p99 = quantity(run.slowest_ms_p95, "ms"), quantity(run.slowest_ms_p99, "ms")
+            rise = quantity(run.worst_ratio, "ratio")
+            print(_history_line(run.run_id, run.verdict, p95, p99, rise, run.release))
         for line in change_lines(kind):
             print(f"  {line}")
     for run_id, reason in unreadable:
         print(f"not shown: {run_id}: {reason}")
     print(write_history(reports))
     return EXIT_PASS
+
+
+def _history_line(run: str, verdict: str, p95: str, p99: str, rise: str, release: str) -> str:
+    return f"  {run:<16}  {verdict:<12}  {p95:>11}  {p99:>11}  {rise:>10}  {release}".rstrip()
 
 
 def _number(value: float | None) -> str:

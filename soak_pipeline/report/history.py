@@ -118,7 +118,10 @@ def stored_run(folder: RunFolder) -> StoredRun:
     Raises:
         EvidenceUnreadable: it has no readable verdict.
     """
-    verdict = read_json(folder.path / VERDICT_FILE, VerdictDocument)
+    path = folder.path / VERDICT_FILE
+    if not path.exists():
+        raise EvidenceUnreadable("no verdict: the run goes on, or was broken off (`soak judge` judges what it left)")
+    verdict = read_json(path, VerdictDocument)
     latency = _optional(folder.path / "latency.json", LatencyDocument)
     comparison = _optional(folder.fairness_path / "comparison.json", FairnessDocument)
     rows = soak_rows(latency)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -73,9 +74,17 @@ def test_history_lists_the_runs_and_writes_the_page(tmp_path: Path, capsys: pyte
     report_folder(folder, judge_folder(folder, {}))
     assert show_history(tmp_path) == 0
     shown = capsys.readouterr().out
-    assert folder.run_id in shown
-    assert "PASS" in shown
+    assert re.search(rf"{folder.run_id}  PASS +[\d.]+ ms +[\d.]+ ms +1\.\d\dx", shown)
     assert (tmp_path / "soak" / "history.html").is_file()
+
+
+def test_a_figure_that_a_run_has_not_is_a_dash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(tmp_path)
+    report_folder(folder, judge_folder(folder, {}))
+    (folder.fairness_path / "comparison.json").unlink()
+    show_history(tmp_path)
+    heading, line = capsys.readouterr().out.splitlines()[1:3]
+    assert line[heading.index("worst rise") :].split()[0] == "–"
 
 
 def nights(reports: Path, factors: Iterable[float]) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from soak_pipeline.model.profile import PROFILES, profile_named
-from soak_pipeline.report.history import StoredRun, history_html, stored_run, write_history
+from soak_pipeline.report.history import StoredRun, history_html, stored_run, stored_runs, write_history
 from soak_pipeline_tests.report import examples
 from soak_pipeline_tests.report.runs import reported_run
 from soak_pipeline_tests.report.test_html import Page
@@ -135,3 +135,11 @@ def test_it_is_rebuilt_from_the_folders_alone(reports: Path) -> None:
     assert "No run has a verdict yet." in text
     assert "Runs without a readable verdict" in text
     assert str(reports) not in text
+
+
+def test_a_run_that_ended_without_a_verdict_is_told(reports: Path) -> None:
+    folder, _ = reported_run(reports)
+    (folder.path / "verdict.json").unlink()
+    assert [(run_id, reason.partition(":")[0]) for run_id, reason in stored_runs(reports)[1]] == [
+        (folder.run_id, "no verdict")
+    ]

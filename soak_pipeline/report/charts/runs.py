@@ -96,7 +96,7 @@ def trend_chart(
         )  # fmt: skip
     whole_ticks(axes, y=4)
     picked = np.unique(np.linspace(0, len(run_ids) - 1, min(len(run_ids), _DATES)).round().astype(int))
-    axes.set_xticks([float(places[at]) for at in picked], [_day(run_ids[at]) for at in picked])
+    axes.set_xticks([float(places[at]) for at in picked], _moments([run_ids[at] for at in picked]))
     y_title(axes, "" if unit == "ratio" else unit)
     newest = {name: values[-1] for name, values in trend.lines.items()}
     figures = ", ".join(f"{name} {quantity(value, trend.unit)}".strip() for name, value in newest.items())
@@ -122,6 +122,10 @@ def _mark_words(mark: Mark, run_ids: Sequence[str], unit: str) -> str:
     return f"Dotted: the level went {levels} with run {run_ids[mark.run]}."
 
 
-def _day(run_id: str) -> str:
-    """The day of a run as `23 Nov`."""
-    return f"{started_at(run_id):%-d %b}"
+def _moments(run_ids: Sequence[str]) -> list[str]:
+    """When runs began: the day as `23 Nov`, and of further runs of the same day the time (UTC) as `07:30`."""
+    starts = [started_at(run_id) for run_id in run_ids]
+    return [
+        f"{start:%H:%M}" if at and start.date() == starts[at - 1].date() else f"{start:%-d %b}"
+        for at, start in enumerate(starts)
+    ]
