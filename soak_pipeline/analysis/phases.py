@@ -112,9 +112,9 @@ def compare_phases(
     counts = (before.middles_s.size, after.middles_s.size)
     if min(counts) < FEWEST_SUB_WINDOWS or max(before.unusable_share, after.unusable_share) > LARGEST_UNUSABLE_SHARE:
         reason = (
-            f"usable sub-windows: baseline {counts[0]} ({before.unusable_share:.0%} lost), burst {counts[1]} "
-            f"({after.unusable_share:.0%} lost); at least {FEWEST_SUB_WINDOWS} each and at most "
-            f"{LARGEST_UNUSABLE_SHARE:.0%} lost are needed"
+            f"usable sub-windows: baseline {counts[0]} ({100 * before.unusable_share:.0f} % lost), burst {counts[1]} "
+            f"({100 * after.unusable_share:.0f} % lost); at least {FEWEST_SUB_WINDOWS} each and at most "
+            f"{100 * LARGEST_UNUSABLE_SHARE:.0f} % lost are needed"
         )
         return PhaseComparison(Decision.OPEN, None, None, confidence, limit, *counts, reason)
     measured = _ratio_of_phases(before, after, alpha, sub_window_s, remove_drift=False)

@@ -154,7 +154,8 @@ def judge_growth(
     if base.coverage_share < LEAST_COVERAGE_SHARE:
         return replace(
             base,
-            reason=f"{base.coverage_share:.0%} of the time is covered, at least {LEAST_COVERAGE_SHARE:.0%} is needed",
+            reason=f"{100 * base.coverage_share:.0f} % of the time is covered, at least "
+            f"{100 * LEAST_COVERAGE_SHARE:.0f} % is needed",
         )
     if resolution is None:
         resolution = 1.0 if bool(np.all(raw.values == np.round(raw.values))) else 0.0

@@ -11,6 +11,7 @@ from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.errors import EXIT_PASS, EvidenceUnreadable
 from soak_pipeline.model.traffic import Kind, Phase
+from soak_pipeline.report.quantities import quantity
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 
 MIB = 1024 * 1024
@@ -38,8 +39,8 @@ def _machine_lines(figures: RunFigures) -> list[str]:
     return [
         f"requests                  {figures.requests:,}",
         f"requests/s in the soak    {_number(figures.soak_requests_per_second, '.1f')}",
-        f"CPU idle in the soak      {_number(figures.cpu_idle_share, '.0%')}"
-        f" (least {_number(figures.cpu_idle_share_min, '.0%')})",
+        f"CPU idle in the soak      {quantity(figures.cpu_idle_share, 'share')}"
+        f" (least {quantity(figures.cpu_idle_share_min, 'share')})",
         f"disk                      {figures.disk_bytes / MIB:.1f} MiB,"
         f" {_number(figures.disk_bytes_per_request, '.1f')} bytes per request record",
     ]
@@ -60,7 +61,7 @@ def _process_lines(figures: RunFigures) -> list[str]:
     for process in figures.processes:
         sizes = (process.start_bytes, process.end_bytes, process.max_bytes)
         memory = "".join(f"{size / MIB:>9.1f}" for size in sizes)
-        lines.append(f"  {process.owner:<27}{_number(process.cpu_share, '.1%'):>20}{'':>23}{memory}")
+        lines.append(f"  {process.owner:<27}{quantity(process.cpu_share, 'share'):>20}{'':>23}{memory}")
     return lines
 
 

@@ -96,7 +96,7 @@ def test_a_phase_that_ended_early_is_noticed_by_its_plan() -> None:
     assert compare_phases(*before, *after, limit=1.2).decision is Decision.PASS
     planned = compare_phases(*before, *after, limit=1.2, burst_spans_s=[(600.0, 1200.0)])
     assert planned.decision is Decision.OPEN
-    assert "33% lost" in planned.reason
+    assert "33 % lost" in planned.reason
 
 
 @pytest.mark.parametrize(("name", "value"), [("limit", 0.0), ("sub_window_s", 0.0), ("alpha", 1.0)])

@@ -352,7 +352,7 @@ def test_a_classic_burst_that_ended_early_is_open(tmp_path: Path) -> None:
     finding = finding_of(judged(tmp_path, FAIRNESS, cut, profile=CLASSIC), "tenant D")
 
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "usable sub-windows: baseline 11 (0% lost), burst 9 (18% lost)" in finding.why
+    assert "usable sub-windows: baseline 11 (0 % lost), burst 9 (18 % lost)" in finding.why
 
 
 def test_drift_in_the_classic_order_is_open_rather_than_unfair(tmp_path: Path) -> None:

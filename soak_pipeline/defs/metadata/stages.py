@@ -15,6 +15,7 @@ from soak_pipeline.model.stage_outputs import (
     ProvisionedRun,
     TeardownReceipt,
 )
+from soak_pipeline.report.quantities import quantity
 
 
 def provision_metadata(provisioned: ProvisionedRun, plan: Plan) -> Metadata:
@@ -30,7 +31,10 @@ def provision_metadata(provisioned: ProvisionedRun, plan: Plan) -> Metadata:
         "plan_hash": text(provisioned.plan_hash),
         "tenants": table(
             ("tenant", "share", "users", "tenant id"),
-            [(tenant.name, f"{tenant.share:.0%}", tenant.soak_users, tenant.tenant_id) for tenant in plan.tenants],
+            [
+                (tenant.name, quantity(tenant.share, "share"), tenant.soak_users, tenant.tenant_id)
+                for tenant in plan.tenants
+            ],
         ),
         "not_measurable": table(("what", "why"), missing) if missing else text("nothing: everything can be measured"),
     }
