@@ -237,8 +237,8 @@ def _decide(figures: GrowthVerdict, last_third: SlopeEstimate | None) -> tuple[D
         )
     if lower <= headroom * (1.0 + AT_LIMIT_TOLERANCE):
         return Decision.OPEN, "its interval reaches from within the headroom to beyond it"
-    if not _is_significant(figures):
-        return Decision.OPEN, f"growth of {figures.effect_sd:.2g} noise deviations is not significant in this run"
+    if doubt := _doubt(figures):
+        return Decision.OPEN, f"it grew, but not significantly in this run: {doubt}"
     if figures.shape == "line" and figures.drops:
         return Decision.OPEN, f"it grows, but only {figures.drops} clean-ups were seen; a longer run can tell"
     if figures.is_slowing_down:
@@ -248,15 +248,21 @@ def _decide(figures: GrowthVerdict, last_third: SlopeEstimate | None) -> tuple[D
     return Decision.FAIL, f"lower bound of growth {lower:g} over {horizon_s:g} s is above the headroom {headroom:g}"
 
 
-def _is_significant(figures: GrowthVerdict) -> bool:
-    """Whether growth stands out from noise that wanders: by slope, rank and size, in enough independent data."""
-    if (figures.p_value_growth or 0.0) >= figures.significance or (figures.effect_sd or 0.0) < LEAST_EFFECT_SD:
-        return False
-    if (figures.effect_sd or 0.0) >= OVERWHELMING_EFFECT_SD:
-        return True
-    rank = figures.p_value_mann_kendall
+def _doubt(figures: GrowthVerdict) -> str:
+    """Why growth does not stand out from wandering noise: by slope, size, rank or independent data; "" if it does."""
+    p_value, effect_sd, rank = figures.p_value_growth or 0.0, figures.effect_sd or 0.0, figures.p_value_mann_kendall
+    if p_value >= figures.significance:
+        return f"p of its slope is {p_value:.2g}, less than {figures.significance:.2g} is needed"
+    if effect_sd < LEAST_EFFECT_SD:
+        return f"by {effect_sd:.1f} deviations of its noise, at least {LEAST_EFFECT_SD:g} are needed"
+    if effect_sd >= OVERWHELMING_EFFECT_SD:
+        return ""
+    if rank is not None and rank >= SIGNIFICANCE_MANN_KENDALL:
+        return f"p of its ranks is {rank:.2g}, less than {SIGNIFICANCE_MANN_KENDALL:g} is needed"
     effective_points = figures.points / variance_inflation(figures.phi or 0.0)
-    return (rank is None or rank < SIGNIFICANCE_MANN_KENDALL) and effective_points >= LEAST_EFFECTIVE_POINTS
+    if effective_points < LEAST_EFFECTIVE_POINTS:
+        return f"it is worth {effective_points:.1f} independent points, at least {LEAST_EFFECTIVE_POINTS:g} are needed"
+    return ""
 
 
 def _grows_late(last_third: SlopeEstimate, figures: GrowthVerdict) -> bool:

@@ -176,6 +176,7 @@ def test_many_series_need_stronger_evidence_each() -> None:
     among = judge_growth(TIMES_S, values, headroom=1.0, family=100_000)
     assert alone.decision is Decision.FAIL
     assert among.decision is Decision.OPEN
+    assert "less than 1e-08 is needed" in among.reason
     assert among.significance == pytest.approx(alone.significance / 100_000)
     assert (among.detectable_slope_per_s or 0.0) > (alone.detectable_slope_per_s or 0.0)
     with pytest.raises(ValueError, match="family"):
