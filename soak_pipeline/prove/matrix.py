@@ -155,7 +155,7 @@ def markdown_of(proof: Proof) -> str:
     lines = [
         "# Fault matrix",
         "",
-        "Written by `soak prove --publish`; [proving.md](proving.md) says how to read it.",
+        "Written by `soak prove --publish FILE`; [proving.md](proving.md) says how to read it.",
         "",
         f"{markdown(summary_of(proof))}. {len(proof.rows)} runs in {proof.duration_s / 60:.0f} minutes, "
         f"{proof.lanes} at once.",

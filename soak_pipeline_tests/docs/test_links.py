@@ -10,9 +10,6 @@ import pytest
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline_tests.docs.markdown import DOCUMENTS, anchors, links, name_of, words_in_code
 
-PUBLISHED = {PROJECT_ROOT / "docs" / "fault_matrix.md": "soak prove --publish docs/fault_matrix.md"}
-"""Written by a command that takes long; absent until it ran."""
-
 OWN_FOLDERS = ("soak_pipeline/", "soak_pipeline_tests/", "infra/", "docs/", "reports/examples/", ".ci/")
 each = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 
@@ -29,25 +26,16 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         if re.match(r"[a-z]+:", place):
             continue
         target = (path.parent / place).resolve() if place else path
-        if target in PUBLISHED and not target.exists():
-            continue
         if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
             dead.append(link)
     assert dead == []
-
-
-@pytest.mark.parametrize("path", PUBLISHED, ids=name_of)
-def test_what_a_command_publishes_is_there(path: Path) -> None:
-    if not path.exists():
-        pytest.skip(f"{name_of(path)} is not published yet: {PUBLISHED[path]}")
-    assert path.read_text().startswith("#")
 
 
 @each
 def test_every_path_of_the_project_exists(path: Path) -> None:
     words = (word for word in words_in_code(path.read_text()) if re.fullmatch(r"[\w./-]+", word))
     named = {word for word in words if word.startswith(OWN_FOLDERS)}
-    gone = {word for word in named if not (PROJECT_ROOT / word).exists() and PROJECT_ROOT / word not in PUBLISHED}
+    gone = {word for word in named if not (PROJECT_ROOT / word).exists()}
     assert gone == set()
 
 
