@@ -43,6 +43,7 @@ class Stack:
         if self.user is not None:
             account = pwd.getpwnam(self.user)
             options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            environment["HOME"] = str(self.directory)  # Ours may be closed to it.
         return subprocess.run(
             [sys.executable, "-m", "infra.acp", *arguments],
             env=environment | {"ACP_STATE_DIR": str(self.directory), "ACP_METRICS_FIRST_PORT": "28100"} | variables,

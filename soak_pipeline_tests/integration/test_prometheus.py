@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,18 +48,17 @@ def exporter() -> Iterator[tuple[str, Histogram]]:
 
 @contextmanager
 def prometheus(scraped: str, directory: Path) -> Iterator[str]:
-    """Base URL of a Prometheus that scrapes one address several times a second."""
+    """Base URL of a Prometheus that scrapes one address several times a second.
+
+    It is killed: one that ends in order breaks off a scrape, and may store that the page is gone.
+    """
     port = free_port()
     process = start_prometheus(scraped, directory, port)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
