@@ -8,14 +8,13 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
 import pytest
 
 from soak_pipeline.candidates import git_tags
 from soak_pipeline.candidates.git_tags import RepositoryUnreadable, tagged_candidates
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline_tests.candidates.repository import Repository
-from soak_pipeline_tests.load.processes import wait_until
+from soak_pipeline_tests.load.processes import is_gone, wait_until
 
 SECRET = "correct-horse-battery"
 
@@ -121,15 +120,7 @@ def test_a_child_of_git_does_not_outlive_the_call(tmp_path: Path, fake_git: Mapp
         tagged_candidates("x", "*", fake_git, timeout_s=0.5)
     pid = int((tmp_path / "pid").read_text())
     # It is killed together with git; the kernel takes its time.
-    wait_until(lambda: _has_ended(pid), 10.0, "the child of git has ended")
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a process is gone, or a zombie that nobody reaps."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    wait_until(lambda: is_gone(pid), 10.0, "the child of git has ended")
 
 
 def test_an_answer_without_end_is_cut(

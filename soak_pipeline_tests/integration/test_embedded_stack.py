@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline_tests.load.processes import is_gone
 
 pytestmark = pytest.mark.integration
 
@@ -89,13 +90,6 @@ def stack() -> Iterator[Stack]:
 
 def pids(report: dict[str, Any]) -> dict[str, int]:
     return {item["name"]: item["pid"] for item in report["processes"]}
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

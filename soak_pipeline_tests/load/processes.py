@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 
 def load_processes(run_dir: Path, role: str = "") -> dict[int, str]:
     """Pid -> command line of the session's processes, zombies left out; of one role, such as `worker`."""
@@ -33,3 +35,11 @@ def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> floa
         assert time.monotonic() - begun < limit_s, f"after {limit_s:g} s still not: {what}"
         time.sleep(0.05)
     return time.monotonic() - begun
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, also where nobody reaps it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
