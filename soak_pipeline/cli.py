@@ -29,6 +29,14 @@ _set = click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a threshold; may be given several times."
 )
 _run = click.argument("run")
+_policy = click.option(
+    "--policy",
+    default="",
+    envvar="SOAK_POLICY",
+    show_envvar=True,
+    metavar="FILE",
+    help="Policy file, or `default`; by default the nearest soak.yaml, else the policy of this package.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -42,24 +50,32 @@ def app() -> None:
 @app.command()
 @click.option(
     "--profile",
+    "--level",
     default="smoke",
     envvar="SOAK_PROFILE",
     show_default=True,
     show_envvar=True,
-    help="Size of the run: smoke, pull_request, nightly or pre_release.",
+    help="Level of the policy: smoke, pull_request, nightly, pre_release, or one of your own.",
 )
+@_policy
 @click.option("--target", type=click.Path(path_type=Path), help="Target file; the embedded stack by default.")
 @click.option(
-    "--users", type=int, envvar="LOCUST_USERS", show_envvar=True, help="Virtual users instead of the profile's."
+    "--scale", type=float, metavar="FACTOR", help="Size of the whole level, fairness and fan-out included, such as 0.1."
+)
+@click.option(
+    "--users",
+    type=int,
+    envvar="LOCUST_USERS",
+    show_envvar=True,
+    help="Virtual users of the soak instead of the level's.",
 )
 @click.option(
     "--run-time", envvar="LOCUST_RUN_TIME", show_envvar=True, help="Length of the soak, such as 60m or 1h30m."
 )
 @click.option(
     "--fairness-order",
-    default="abba",
-    show_default=True,
-    help="abba: interleaved pairs of windows; classic: 10 min of baseline, then 10 min of burst.",
+    type=click.Choice(["abba", "classic"]),
+    help="abba: interleaved pairs of windows; classic: one long baseline, then one burst. By default the level's.",
 )
 @click.option("--release", default="", help="What is under test; the gate asks for it by this name.")
 @click.option("--commit", default="", help="Commit of the platform.")
@@ -72,10 +88,12 @@ def app() -> None:
 @_reports
 def run(
     profile: str,
+    policy: str,
     target: Path | None,
+    scale: float | None,
     users: int | None,
     run_time: str | None,
-    fairness_order: str,
+    fairness_order: str | None,
     release: str,
     commit: str,
     seed: int | None,
@@ -85,10 +103,13 @@ def run(
     reports: Path,
 ) -> int:
     """Run one soak through Dagster and print its verdict."""
+    from soak_pipeline.config.policy_file import find_policy, named_policy
     from soak_pipeline.model.request import DEFAULT_TARGET_FILE, SoakRequest
 
     request = SoakRequest(
         profile=profile,
+        policy_path=named_policy(find_policy(policy, os.environ)),
+        scale=scale,
         target_path=str((target or Path(DEFAULT_TARGET_FILE)).absolute()),
         users=users,
         run_time=run_time,
@@ -203,9 +224,9 @@ def history(reports: Path) -> int:
 @click.option(
     "--level",
     required=True,
-    type=click.Choice(["pull_request", "nightly", "pre_release"]),
-    help="The promotion that is asked for.",
+    help="The promotion that is asked for: a level of the policy with `gates: true`.",
 )
+@_policy
 @click.option("--release", required=True, help="The release, as the run was given it; a git tag, for example.")
 @click.option("--commit", help="Commit that the run must be of; by default any.")
 @click.option("--target", metavar="NAME", help="Target that the run must be of; needed when there are several.")
@@ -222,6 +243,7 @@ def history(reports: Path) -> int:
 @_reports
 def gate(
     level: str,
+    policy: str,
     release: str,
     commit: str | None,
     target: str | None,
@@ -238,15 +260,84 @@ def gate(
 
     from soak_pipeline.commands.gate import GateQuestion, answer
     from soak_pipeline.commands.gate_formats import FORMATS, append_step_summary
+    from soak_pipeline.config.policy_file import find_policy, read_policy
     from soak_pipeline.model.profile import duration_s_of
 
     question = GateQuestion(
         level=level, release=release, commit=commit, target=target, max_age_s=duration_s_of(max_age)
     )
-    decision = answer(reports, question, datetime.now(UTC), waivers)
+    decision = answer(reports, question, datetime.now(UTC), read_policy(find_policy(policy, os.environ)), waivers)
     print(FORMATS[format_name](decision))
     append_step_summary(decision, os.environ)
     return decision.verdict.exit_code
+
+
+@app.group()
+def policy() -> None:
+    """Write, show, check and compare policies: every number that decides what a soak sends and must reach."""
+
+
+@policy.command("init")
+@click.argument("path", type=click.Path(path_type=Path), default=Path("soak.yaml"))
+def policy_init(path: Path) -> int:
+    """Write a policy file to start from: the default, with its comments. An existing file stays.
+
+    PATH is soak.yaml by default.
+    """
+    from soak_pipeline.commands.policy import init_policy
+
+    return init_policy(path)
+
+
+@policy.command("show")
+@_policy
+@click.option("--level", help="Only this level, with the limits and tenants that hold for it.")
+@click.option(
+    "--format",
+    "format_name",
+    default="yaml",
+    show_default=True,
+    type=click.Choice(["yaml", "json"]),
+    help="How to print.",
+)
+def policy_show(policy: str, level: str | None, format_name: str) -> int:
+    """Print the effective policy and where each value comes from."""
+    from soak_pipeline.commands.policy import show_policy
+
+    return show_policy(policy, os.environ, level=level, format_name=format_name)
+
+
+@policy.command("check")
+@click.argument("path", default="")
+def policy_check(path: str) -> int:
+    """Find every problem of a policy file, with its line.
+
+    PATH is a file; without it, the policy that `soak run` would take.
+    """
+    from soak_pipeline.commands.policy import check_policy
+
+    return check_policy(path, os.environ)
+
+
+@policy.command("diff")
+@click.argument("one")
+@click.argument("other")
+def policy_diff(one: str, other: str) -> int:
+    """Print what differs between two policies; exit code 1 when anything does.
+
+    ONE and OTHER are files, or `default`.
+    """
+    from soak_pipeline.commands.policy import diff_policies
+
+    return diff_policies(one, other)
+
+
+@policy.command("schema")
+def policy_schema() -> int:
+    """Print the JSON Schema of a policy file, for editors."""
+    from soak_pipeline.commands.policy import print_schema
+
+    return print_schema()
 
 
 @app.command()

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.model.plan import LoadSession, Plan, fairness_session, make_plan, plan_hash, soak_session
-from soak_pipeline.model.profile import Profile, profile_named
+from soak_pipeline.model.plan import LoadSession, Plan, fairness_session, plan_hash, soak_session
+from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.records import TELEMETRY_COLUMNS
 from soak_pipeline.model.series import LEAK_SERIES, PROCESS_START_SERIES
 from soak_pipeline.model.stage_outputs import (
@@ -47,6 +47,7 @@ from soak_pipeline.model.stage_outputs import (
 )
 from soak_pipeline.model.target import Dialect, Target
 from soak_pipeline.model.thresholds import Thresholds
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.synthetic_requests import (
     Requests,
     concatenate,
@@ -149,11 +150,11 @@ def synthetic_run(
     """A run in memory, defects applied."""
     from soak_pipeline_tests.evidence_defects import DEFECTS
 
-    plan = make_plan(
+    plan = plan_by(
         run_id=run_id,
-        profile=profile if isinstance(profile, Profile) else profile_named(profile),
+        profile=profile if isinstance(profile, Profile) else profile_of(profile),
         target=Target(name="synthetic", allow_load=True, dialect=Dialect.NOMINAL, gateway_url="http://127.0.0.1:18000"),
-        thresholds=thresholds or Thresholds(),
+        thresholds=thresholds or default_thresholds(),
         seed=seed,
         release=release,
         commit=commit,

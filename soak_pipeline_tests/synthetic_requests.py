@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from soak_pipeline.model.plan import LoadSession, Plan, Window
 from soak_pipeline.model.records import REQUEST_COLUMNS
-from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome, Phase
+from soak_pipeline_tests.policies import SHARES
 
 LABELS: Mapping[str, tuple[str, ...]] = {
     "session": ("fairness-1", "fairness-2", "fairness-3", "fairness-4", "fanout", "soak", "probe"),
     "phase": tuple(phase.value for phase in Phase),
-    "tenant": tuple(TENANT_SHARES),
+    "tenant": tuple(SHARES),
     "kind": tuple(kind.value for kind in Kind),
     "operation": tuple(operation.value for operation in Operation),
     "outcome": tuple(outcome.value for outcome in Outcome),

@@ -136,7 +136,7 @@ def _percentile_or_none(values: FloatArray, share: float, minimum_samples: int) 
 def judge_fairness(
     tenants: Sequence[Sequence[Pair]],
     *,
-    limit: float,
+    limit: float | Sequence[float],
     plan: LookPlan,
     share: float = 0.99,
     minimum_samples: int = 100,
@@ -145,7 +145,7 @@ def judge_fairness(
 
     Args:
         tenants: per tenant the pairs (baseline latencies, burst latencies) in the order they were run.
-        limit: largest allowed ratio, such as 1.20.
+        limit: largest allowed ratio, such as 1.20; one for all tenants, or one for each.
         plan: the looks that were planned, and the total error.
         share: percentile as a share.
         minimum_samples: fewest samples per window; a tenant with a pair below it cannot PASS.
@@ -155,10 +155,11 @@ def judge_fairness(
 
     Raises ValueError for latencies that are not finite or not above zero, or a limit that is not above zero.
     """
-    if not limit > 0.0:
+    limits = [limit] * len(tenants) if isinstance(limit, float | int) else list(limit)
+    if not all(one > 0.0 for one in limits):
         raise ValueError(f"limit: {limit}, must be above 0")
     share_between_0_and_1(share, "share")
-    drafts = [_draft(pairs, limit, share, minimum_samples, plan) for pairs in tenants]
+    drafts = [_draft(pairs, one, share, minimum_samples, plan) for pairs, one in zip(tenants, limits, strict=True)]
     tested = [draft for draft in drafts if draft.p_value_above_limit is not None]
     adjusted = iter(holm_adjusted([draft.p_value_above_limit or 0.0 for draft in tested]))
     return tuple(

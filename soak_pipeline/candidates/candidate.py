@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import msgspec
-
-from soak_pipeline.model.profile import LEVELS
 
 MAX_NAME_CHARS = 200
 DEFAULT_PROFILE = "pre_release"
@@ -36,8 +35,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             [f"{self.release}@{self.commit}", *(f"{name}={value}" for name, value in overrides if value is not None)]
         )
 
-    def problems(self) -> list[str]:
-        """What is wrong with it, one sentence each."""
+    def problems(self, levels: Collection[str]) -> list[str]:
+        """What is wrong with it, one sentence each.
+
+        Args:
+            levels: levels of the policy that gate.
+        """
         found = []
         for name in ("release", "target"):
             value = getattr(self, name)
@@ -45,10 +48,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 found.append(
                     f"{name} {value[:40]!r} is not 1 to {MAX_NAME_CHARS} printable characters without blanks and `...`"
                 )
-        if self.profile is not None and self.profile not in LEVELS:
+        if self.profile is not None and self.profile not in levels:
             found.append(
                 f"profile {self.profile[:40]!r} is no level of the gate, so its run could not promote the candidate; "
-                f"allowed: {', '.join(LEVELS)}; name one of them, or leave it out for {DEFAULT_PROFILE}"
+                f"allowed: {', '.join(levels)}; name one of them, or leave it out for {DEFAULT_PROFILE}"
             )
         if not _COMMIT.fullmatch(self.commit):
             found.append(f"commit {self.commit[:80]!r} is not 7 to 64 hexadecimal digits in lower case")

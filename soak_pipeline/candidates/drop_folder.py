@@ -7,6 +7,7 @@ changes or removes a file.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +48,15 @@ class FileProblem:
     message: str
 
 
-def dropped_candidates(folder: Path) -> tuple[list[DroppedCandidate], list[FileProblem]]:
+def dropped_candidates(folder: Path, levels: Collection[str]) -> tuple[list[DroppedCandidate], list[FileProblem]]:
     """The candidates in a folder, the oldest file first, and the files that are none.
 
     Only names that end in `.json` and do not begin with a dot count, so that a file can be written under another name
     and renamed.
+
+    Args:
+        folder: the folder.
+        levels: levels of the policy that gate; a file may name one of them.
 
     Raises:
         FolderUnreadable: there is no such folder, or it holds too many files.
@@ -70,7 +75,7 @@ def dropped_candidates(folder: Path) -> tuple[list[DroppedCandidate], list[FileP
         path = folder / name
         try:
             stat = path.lstat()
-            candidates.append((stat.st_mtime_ns, DroppedCandidate(path, _read(path))))
+            candidates.append((stat.st_mtime_ns, DroppedCandidate(path, _read(path, levels))))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -78,7 +83,7 @@ def dropped_candidates(folder: Path) -> tuple[list[DroppedCandidate], list[FileP
     return [candidate for _, candidate in sorted(candidates, key=lambda item: item[0])], problems
 
 
-def _read(path: Path) -> Candidate:
+def _read(path: Path, levels: Collection[str]) -> Candidate:
     """The candidate of a file.
 
     Raises:
@@ -86,7 +91,7 @@ def _read(path: Path) -> Candidate:
         OSError: it cannot be read, or is no plain file.
     """
     candidate = msgspec.json.decode(read_regular(path, MAX_FILE_BYTES), type=Candidate)
-    problems = candidate.problems()
+    problems = candidate.problems(levels)
     if problems:
         raise ValueError("; ".join(problems))
     return candidate

@@ -44,7 +44,7 @@ def dry_run(request: SoakRequest, reports: Path, environment: Mapping[str, str])
     Raises:
         BadInput, LoadRefused: as a run would, before anything is sent.
     """
-    plan = plan_of(request, run_id_of(datetime.now(UTC)))
+    plan = plan_of(request, run_id_of(datetime.now(UTC)), environment)
     refuse_unless_confirmed(plan.target, production_confirmed_as=request.confirm_production)
     for line in _lines(plan, _gateway(plan, request, environment), RunFolder(reports.absolute(), plan.run_id)):
         print(line)
@@ -70,7 +70,9 @@ def _lines(plan: Plan, gateway: str, folder: RunFolder) -> Iterator[str]:
     yield f"target      {target.name} ({kind[target.production]}), dialect {target.dialect.value}"
     yield f"gateway     {gateway}"
     yield f"load goes   to {', '.join(allowed_hosts(target))} only"
-    yield f"run         profile {profile.name}, seed {plan.seed}, release {plan.release or 'not given'}, {folder.path}"
+    yield f"run         level {profile.name}, seed {plan.seed}, release {plan.release or 'not given'}, {folder.path}"
+    yield f"policy      {plan.policy}{'; changed: ' + ', '.join(plan.adjustments) if plan.adjustments else ''}"
+    yield f"policy      {plan.policy}{'; changed: ' + ', '.join(plan.adjustments) if plan.adjustments else ''}"
     yield ""
     yield "would be created"
     yield from _tenant_lines(plan)

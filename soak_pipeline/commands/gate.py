@@ -9,18 +9,19 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from soak_pipeline.commands.waivers_file import read_waivers
+from soak_pipeline.config.policy_file import PolicyFile
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, read_json_as_stored, run_folders
 from soak_pipeline.evidence.seal import changed_since_seal, damage_of
 from soak_pipeline.model import errors
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.plan import Plan, release_name, started_at
-from soak_pipeline.model.profile import LEVELS, PROFILES
-from soak_pipeline.model.stored import StoredShape, different_fields
-from soak_pipeline.model.thresholds import Thresholds
+from soak_pipeline.model.policy import LevelPolicy, Role
+from soak_pipeline.model.stored import StoredShape, differences_of, different_fields
 from soak_pipeline.model.verdict import CriterionResult, Verdict, overall, worst
 from soak_pipeline.model.waivers import Waived, Waiver, excuse
 from soak_pipeline.report.verdict_document import FORMAT_VERSION, VERDICT_FILE, VerdictDocument, verdict_as_stored
@@ -48,7 +49,7 @@ class GateQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate is asked.
 
     Attributes:
-        level: one of `LEVELS`; a run answers for the level of its profile and no other.
+        level: a level of the policy that gates; a run answers for its own level and no other.
         release: the release exactly as the run was given it; `refs/tags/` before it makes no difference.
         commit: commit that the run must be of; an abbreviation of 7 digits or more counts; None for any.
         target: name of the target that the run must be of; None for any, as long as there is only one.
@@ -73,6 +74,7 @@ class GateAnswer(msgspec.Struct, frozen=True, kw_only=True):
         unmet: criteria that keep the gate shut.
         waived: criteria that do not hold and are excused.
         notes: what the reader should know besides, such as waivers that have expired.
+        policy: by which the gate answered: name and beginning of the digest.
     """
 
     verdict: GateVerdict
@@ -88,6 +90,7 @@ class GateAnswer(msgspec.Struct, frozen=True, kw_only=True):
     unmet: tuple[CriterionResult, ...] = ()
     waived: tuple[Waived, ...] = ()
     notes: tuple[str, ...] = ()
+    policy: str = ""
 
 
 class _Shut(Exception):
@@ -99,13 +102,16 @@ class _Shut(Exception):
         self.next_step = next_step
 
 
-def answer(reports: Path, question: GateQuestion, now: datetime, waivers_path: Path | None = None) -> GateAnswer:
-    """The newest run of a release at a level decides.
+def answer(
+    reports: Path, question: GateQuestion, now: datetime, policy: PolicyFile, waivers_path: Path | None = None
+) -> GateAnswer:
+    """The newest run of a release at a level decides, if it was a run of that level as the policy has it.
 
     Args:
         reports: the reports folder.
         question: what is asked.
         now: present time, with its zone.
+        policy: by which the gate answers.
         waivers_path: file of waivers; None for none.
 
     Raises:
@@ -113,8 +119,9 @@ def answer(reports: Path, question: GateQuestion, now: datetime, waivers_path: P
     """
     folder = None
     try:
+        level = _level_of(policy, question.level)
         folder, plan = _deciding_run(reports, question, now)
-        document = _trusted_document(folder, plan, question)
+        document = _trusted_document(folder, plan, question, level, policy)
     except _Shut as shut:
         return GateAnswer(
             verdict=GateVerdict.INCONCLUSIVE,
@@ -122,10 +129,35 @@ def answer(reports: Path, question: GateQuestion, now: datetime, waivers_path: P
             release=question.release,
             why=shut.why,
             next_step=shut.next_step,
+            policy=str(policy.of_run),
             run_id=folder.run_id if folder else "",
             run_folder=str(folder.path) if folder else "",
         )
-    return _with_waivers(document, folder, question, now, waivers_path)
+    decided = _with_waivers(document, folder, question, now, waivers_path)
+    advisory = [
+        result
+        for result in document.criteria
+        if result.advisory and result.asked and result.verdict is not Verdict.PASS
+    ]
+    notes = tuple(f"{result.name} is {result.verdict} and only advisory: {result.why}" for result in advisory)
+    return msgspec.structs.replace(decided, policy=str(policy.of_run), notes=(*decided.notes, *notes))
+
+
+def _level_of(policy: PolicyFile, name: str) -> LevelPolicy:
+    """The level that is asked for, as the policy has it.
+
+    Raises:
+        _Shut: the policy has no such level, or it gates nothing.
+    """
+    if name not in policy.policy.gating_levels:
+        known = ", ".join(policy.policy.gating_levels) or "none"
+        is_level = name in policy.policy.levels
+        raise _Shut(
+            f"{name!r} {'gates nothing' if is_level else 'is no level'} in policy {policy.of_run}; levels that gate: "
+            f"{known}.",
+            "Ask for the level that the promotion needs, or name the policy that has it with --policy.",
+        )
+    return policy.policy.level(name)
 
 
 def _with_waivers(
@@ -182,11 +214,6 @@ def _deciding_run(reports: Path, question: GateQuestion, now: datetime) -> tuple
     Raises:
         _Shut: there is none, or nobody can say which one.
     """
-    if question.level not in LEVELS:
-        raise _Shut(
-            f"{question.level!r} is no level; the levels are {', '.join(LEVELS)}.",
-            "Ask for the level that the promotion needs.",
-        )
     empty = [name for name in ("release", "commit", "target") if getattr(question, name) == ""]
     if empty:
         raise _Shut(
@@ -258,7 +285,9 @@ def _may_be_of(folder: RunFolder, question: GateQuestion) -> bool:
     return document.profile == question.level and release_name(document.release) == release_name(question.release)
 
 
-def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> VerdictDocument:
+def _trusted_document(
+    folder: RunFolder, plan: Plan, question: GateQuestion, level: LevelPolicy, policy: PolicyFile
+) -> VerdictDocument:
     """The run's verdict, if it is whole, about every criterion, and made from the plan beside it.
 
     Raises:
@@ -281,7 +310,7 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
         document.run_id, document.release, document.commit, document.profile, document.target
     ):  # fmt: skip
         raise _Shut(f"{path} is of another run, release, commit, level or target than its folder.", write_again)
-    if problem := _problem_of(document, shape):
+    if problem := _problem_of(document, shape, plan):
         raise _Shut(f"{path} {problem}.", write_again)
     if document.plan_hash != frozen_hash:
         raise _Shut(
@@ -289,11 +318,13 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
             f"{frozen_hash[:12]}.",
             write_again,
         )
-    if changed := _changes_of_level(plan, document, question.level):
+    if changed := _changes_of_level(plan, document, level):
+        by = f"policy {plan.policy}" if plan.policy else "the numbers of an older version"
         raise _Shut(
-            f"Run {folder.run_id} is not the {question.level} level as it is now: the run changed the load or the "
-            f"limits, or the level has changed since. {_some(changed)}.",
-            f"Run the level as it is: soak run --profile {question.level} --release {question.release}",
+            f"Run {folder.run_id} was planned by {by}, and level {question.level} of policy {policy.of_run} differs: "
+            f"{_some(changed)}.",
+            f"Run the level as it is: soak run --profile {question.level} --release {question.release}; or ask with "
+            "the run's own policy: --policy FILE.",
         )
     if damage := damage_of(folder.path, must_be_sealed=plan.is_sealed):
         raise _Shut(
@@ -303,7 +334,7 @@ def _trusted_document(folder: RunFolder, plan: Plan, question: GateQuestion) -> 
     return document
 
 
-def _problem_of(document: VerdictDocument, shape: StoredShape) -> str:
+def _problem_of(document: VerdictDocument, shape: StoredShape, plan: Plan) -> str:
     """Why a verdict cannot be trusted on its own, as the end of a sentence; empty when it can.
 
     What another version wrote is told from what was edited, and neither opens the gate: nobody here knows what that
@@ -332,19 +363,50 @@ def _problem_of(document: VerdictDocument, shape: StoredShape) -> str:
             f"was written by an older version of this package: its format is {document.format_version}, this version "
             f"writes {FORMAT_VERSION}"
         )
+    if advisory := {result.name for result in document.criteria if result.advisory} ^ set(plan.advisory):
+        return f"contradicts the plan beside it: whether {', '.join(sorted(advisory))} may block differs"
     if document.verdict is not overall(document.criteria):
         return "contradicts itself: its verdict does not follow from its criteria"
     return ""
 
 
-def _changes_of_level(plan: Plan, document: VerdictDocument, level: str) -> list[str]:
-    """In what a run was not the level: load, limits, and limits that it was judged by; a few words each."""
+def changes_of_level(plan: Plan, level: LevelPolicy) -> list[str]:
+    """In what a plan is not the level: load, tenants, limits, headrooms, advisory criteria; a few words each."""
     differences = {
-        **{f"profile {name}": pair for name, pair in different_fields(plan.profile, PROFILES[level]).items()},
-        **{f"limit {name}": pair for name, pair in different_fields(plan.thresholds, Thresholds()).items()},
+        **{f"load {name}": pair for name, pair in different_fields(plan.profile, level.profile).items()},
+        **{f"limit {name}": pair for name, pair in different_fields(plan.thresholds, level.thresholds).items()},
+        **{f"tenant {name}": pair for name, pair in differences_of(_tenants(plan), _tenants_of(level)).items()},
+        **{f"headroom {name}": pair for name, pair in differences_of(plan.headrooms, level.headrooms).items()},
+        **{f"advisory {name}": pair for name, pair in _advisory(plan.advisory, level.advisory).items()},
     }
-    changed = [f"{name} is {run}, not {nominal}" for name, (run, nominal) in differences.items()]
-    return changed + [
+    return [f"{name} is {run}, not {nominal}" for name, (run, nominal) in differences.items()]
+
+
+def _tenants(plan: Plan) -> dict[str, Any]:
+    """What a plan says of each tenant, as far as the policy decides it."""
+    return {
+        tenant.name: {"share": tenant.share, "noisy": tenant.is_noisy, "limits": tenant.limits}
+        for tenant in plan.tenants
+    }
+
+
+def _tenants_of(level: LevelPolicy) -> dict[str, Any]:
+    return {
+        name: {"share": tenant.share, "noisy": tenant.role is Role.NOISY, "limits": tenant.limits}
+        for name, tenant in level.tenants.items()
+    }
+
+
+def _advisory(run: Sequence[str], level: Sequence[str]) -> dict[str, tuple[object, object]]:
+    return {
+        name: ("set" if name in run else "not set", "set" if name in level else "not set")
+        for name in sorted(set(run) ^ set(level))
+    }
+
+
+def _changes_of_level(plan: Plan, document: VerdictDocument, level: LevelPolicy) -> list[str]:
+    """In what a run was not the level, and by which other limits it was judged; a few words each."""
+    return changes_of_level(plan, level) + [
         f"it was judged with {name} {value:g}" for name, value in sorted(document.thresholds_changed.items())
     ]
 

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from soak_pipeline.commands.display import display, progress_of, show_verdict
 from soak_pipeline.commands.embedded_stack import command_to_remove_own_stack, embedded_stack
+from soak_pipeline.config.policy_file import POLICY_VARIABLE
 from soak_pipeline.evidence.files import open_log
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.errors import EvidenceUnreadable, HarnessFailed
@@ -51,9 +52,11 @@ def run_soak(request: SoakRequest, reports: Path, environment: Mapping[str, str]
         BadInput, LoadRefused, AlreadyRunning: before anything was sent.
     """
     run_id = run_id_of(datetime.now(UTC))
-    plan = plan_of(request, run_id)
+    plan = plan_of(request, run_id, environment)
     folder = RunFolder(reports.absolute(), run_id)
     hold_target(f"{plan.target.name}-run", run_id, environment)
+    # The pipeline's process has a job for each level of this policy.
+    environment = {**environment, POLICY_VARIABLE: request.policy_path or environment.get(POLICY_VARIABLE, "")}
     surroundings = embedded_stack(environment) if plan.target.embedded else nullcontext(dict(environment))
     if plan.target.embedded:
         print("starting the embedded stack", flush=True)
@@ -61,7 +64,8 @@ def run_soak(request: SoakRequest, reports: Path, environment: Mapping[str, str]
         resolved = resolve(plan.target, target_environment)
         refuse_unless_load_allowed(resolved, production_confirmed_as=request.confirm_production)
         require_reachable(resolved)
-        print(f"run {run_id}: profile {plan.profile.name}, target {plan.target.name}, {folder.path}", flush=True)
+        level = f"level {plan.profile.name} of policy {plan.policy}"
+        print(f"run {run_id}: {level}, target {plan.target.name}, {folder.path}", flush=True)
         cancelled = _follow(request, plan, folder, target_environment, console)
     return _finish(folder, reports, cancelled=cancelled)
 

@@ -19,6 +19,7 @@ import psutil
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.embedded_stack import embedded_stack, remove_leftover_stack
+from soak_pipeline.config.policy_file import POLICY_VARIABLE, find_policy, named_policy, read_policy
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
 from soak_pipeline.stages.dagster_home import prepare_dagster_home
 from soak_pipeline.stages.guardian import MODULE as GUARDIAN_MODULE
@@ -45,7 +46,15 @@ GROUP_END_LIMIT_S = 60.0
 
 
 def serve_ui(port: int, reports: Path, environment: Mapping[str, str]) -> int:
-    """Serves the UI until it is interrupted; returns its exit code."""
+    """Serves the UI until it is interrupted; returns its exit code.
+
+    Raises:
+        BadInput: every problem of the policy.
+    """
+    # Dagster works in another folder, where the search would find another file.
+    policy = find_policy("", environment)
+    read_policy(policy)
+    environment = {**environment, POLICY_VARIABLE: named_policy(policy)}
     home = dagster_home(environment)
     prepare_dagster_home(home)
     with embedded_stack(environment) as stack:

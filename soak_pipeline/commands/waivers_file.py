@@ -20,7 +20,7 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
     """
     subject = f"waivers {path}"
     # The gate starts quicker without it, and is mostly asked without waivers.
-    from soak_pipeline.target.plain_yaml import read_plain_yaml
+    from soak_pipeline.config.plain_yaml import read_plain_yaml
 
     document = read_plain_yaml(path, subject, limit_bytes=MAX_FILE_BYTES)
     if isinstance(document, dict) and set(document) == {"waivers"}:

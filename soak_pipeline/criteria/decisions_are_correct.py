@@ -90,7 +90,7 @@ def _error_finding(
     evidence: RunEvidence, rows: RequestTable, name: str, absent: list[Kind], figures: Figures
 ) -> Finding:
     """The share of errors over the whole load, and over the soak alone where it is beyond doubt."""
-    limit = evidence.thresholds.error_share_max
+    limit = evidence.thresholds_of(name).error_share_max
     soak = rows.take(rows.where(phase=Phase.SOAK)) if len(rows) else rows
     parts = [("", rows, _errors(rows, name)), (" of the soak", soak, _errors(soak, name))]
     (_, _, overall), (_, _, in_soak) = parts

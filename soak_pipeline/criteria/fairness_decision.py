@@ -58,8 +58,8 @@ def fairness_is_decided(requests: RequestTable, plan: Plan, looks_done: int) -> 
     if plan.profile.fairness.order == FairnessOrder.CLASSIC:
         return True
     windows, tenants = tenant_windows(plan, requests, looks_done)
-    limit = plan.thresholds.fairness_latency_p99_ratio_max
-    decisions = [answer.decision for answer in _paired(plan, windows, tenants, limit).values()]
+    limits = {name: plan.thresholds_of(name).fairness_latency_p99_ratio_max for name in quiet_tenants(plan)}
+    decisions = [answer.decision for answer in _paired(plan, windows, tenants, limits).values()]
     return Decision.FAIL in decisions or all(decision is Decision.PASS for decision in decisions)
 
 
@@ -67,7 +67,7 @@ def decide_ratios(
     plan: Plan,
     windows: FairnessWindows,
     tenants: Mapping[str, TenantWindows],
-    limit: float,
+    limits: Mapping[str, float],
     zero_s: Mapping[str, float],
 ) -> dict[str, RatioDecision]:
     """The answer for every quiet tenant, in the plan's order.
@@ -75,26 +75,26 @@ def decide_ratios(
     Args:
         plan: of the run.
         windows, tenants: what was measured.
-        limit: largest allowed ratio.
+        limits: largest allowed ratio of each quiet tenant.
         zero_s: time zero of each session that began, seconds since the run's epoch.
     """
     if plan.profile.fairness.order != FairnessOrder.CLASSIC:
-        return _paired(plan, windows, tenants, limit)
+        return _paired(plan, windows, tenants, limits)
     names = quiet_tenants(plan)
     spans = {
         phase: [span for entry in windows.of_phase(phase) if (span := judged_span_s(entry, zero_s)) is not None]
         for phase in (Phase.BASELINE, Phase.BURST)
     }
-    return {name: _classic(plan, windows, tenants[name], limit, spans, len(names)) for name in names}
+    return {name: _classic(plan, windows, tenants[name], limits[name], spans, len(names)) for name in names}
 
 
 def _paired(
-    plan: Plan, windows: FairnessWindows, tenants: Mapping[str, TenantWindows], limit: float
+    plan: Plan, windows: FairnessWindows, tenants: Mapping[str, TenantWindows], limits: Mapping[str, float]
 ) -> dict[str, RatioDecision]:
     names = quiet_tenants(plan)
     results = judge_fairness(
         [[tenants[name].latencies_of(pair) for pair in windows.pairs] for name in names],
-        limit=limit,
+        limit=[limits[name] for name in names],
         plan=look_plan(plan),
         share=SHARE,
         minimum_samples=MINIMUM_SAMPLES,

@@ -43,22 +43,22 @@ def fairness_document(evidence: RunEvidence) -> FairnessDocument:
     plan = evidence.plan
     looks = looks_taken(evidence)
     windows, tenants = tenant_windows(plan, evidence.requests, looks)
-    limit = evidence.thresholds.fairness_latency_p99_ratio_max
-    ratios = decide_ratios(plan, windows, tenants, limit, session_zeros_s(evidence))
+    limits = {name: evidence.thresholds_of(name).fairness_latency_p99_ratio_max for name in quiet_tenants(plan)}
+    ratios = decide_ratios(plan, windows, tenants, limits, session_zeros_s(evidence))
     planned = plan.profile.fairness.pairs_by_look
     return FairnessDocument(
         run_id=plan.run_id,
         order=plan.profile.fairness.order.value,
-        limit=limit,
+        limit=evidence.thresholds.fairness_latency_p99_ratio_max,
         looks=planned[:looks],
         looks_planned=planned,
         pressure=_pressure(plan, windows, tenants[NOISY_TENANT]),
-        tenants=tuple(_tenant(evidence, windows, tenants[name], ratios[name]) for name in quiet_tenants(plan)),
+        tenants=tuple(_tenant(evidence, windows, tenants[name], ratios[name], limits[name]) for name in limits),
     )
 
 
 def _tenant(
-    evidence: RunEvidence, windows: FairnessWindows, tenant: TenantWindows, answer: RatioDecision
+    evidence: RunEvidence, windows: FairnessWindows, tenant: TenantWindows, answer: RatioDecision, limit: float
 ) -> TenantFairness:
     paired = answer.paired
     baseline, burst = (_summary(windows, tenant, phase) for phase in (Phase.BASELINE, Phase.BURST))
@@ -70,10 +70,11 @@ def _tenant(
             baseline.requests,
             burst.errors,
             burst.requests,
-            margin=evidence.thresholds.fairness_error_share_rise_max,
+            margin=evidence.thresholds_of(tenant.tenant).fairness_error_share_rise_max,
         )
     return TenantFairness(
         tenant=tenant.tenant,
+        limit=limit,
         decision=answer.decision.value,
         ratio=answer.ratio,
         lower=answer.lower,

@@ -51,6 +51,9 @@ def latency_document(evidence: RunEvidence) -> LatencyDocument:
     return LatencyDocument(
         run_id=evidence.plan.run_id,
         limit_ms=evidence.thresholds.gateway_latency_ms_p95_max,
+        limit_ms_by_tenant={
+            name: evidence.thresholds_of(name).gateway_latency_ms_p95_max for name in evidence.plan.tenant_names
+        },
         judged_kind=JUDGED_KIND.value,
         rows=tuple(_row(group, seconds.get(group.phase, 0.0)) for group in groups),
         windows=tuple(window for group in judged for window in _windows(evidence, group)),
@@ -77,7 +80,7 @@ def soak_windows(evidence: RunEvidence, group: LatencyGroup) -> WindowedPercenti
         group.times_s,
         group.latency_ms,
         JUDGED_SHARE,
-        limit=evidence.thresholds.gateway_latency_ms_p95_max,
+        limit=evidence.thresholds_of(group.tenant).gateway_latency_ms_p95_max,
         start_s=stretch[0],
         end_s=stretch[1],
         window_s=WINDOW_S,

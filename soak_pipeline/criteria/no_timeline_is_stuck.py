@@ -47,7 +47,7 @@ def _finding(evidence: RunEvidence, name: str, entry: TimelineEvidence | None, e
     subject = f"tenant {name}"
     if entry is None:
         return unmeasured(subject, f"tenant {name}: its timelines were not read")
-    limit = evidence.thresholds.recovered_timelines_share_max
+    limit = evidence.thresholds_of(name).recovered_timelines_share_max
     figures: dict[str, float | int | str | None] = {
         "timelines": entry.total,
         "in_progress": entry.in_progress,

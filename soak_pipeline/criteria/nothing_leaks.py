@@ -91,16 +91,16 @@ def _growth_findings(evidence: RunEvidence, stretch: tuple[float, float]) -> lis
         if key.series in LEAK_SERIES and key.source in PLATFORM_SOURCES
     }
     for key, series in watched.items():
-        leak = LEAK_SERIES[key.series]
+        leak, headroom = LEAK_SERIES[key.series], evidence.plan.headrooms[key.series]
         inside = series.between(*stretch)
         started = evidence.telemetry.get(SeriesKey(key.source, key.owner, PROCESS_START_SERIES))
         growth = judge_growth(
             inside.times_s,
             inside.values,
-            headroom=leak.headroom,
+            headroom=headroom,
             horizon_s=evidence.thresholds.leak_horizon_h * 3_600.0,
             process_start_s=None if started is None else _at_times(started, inside),
-            resolution=_resolution(evidence, leak, inside),
+            resolution=_resolution(evidence, leak, headroom, inside),
             family=len(watched),
         )
         finding = _growth_finding(key, leak, growth)
@@ -123,13 +123,13 @@ def _left_open(finding: Finding, why: str) -> Finding:
     return msgspec.structs.replace(finding, verdict=Verdict.INCONCLUSIVE, why=f"{finding.why}; but {why}")
 
 
-def _resolution(evidence: RunEvidence, leak: LeakSeries, inside: Series) -> float | None:
+def _resolution(evidence: RunEvidence, leak: LeakSeries, headroom: float, inside: Series) -> float | None:
     """Smallest change that the series can show; None leaves it to the values.
 
     A count can hide growth of less than one. Where one in a soak of this length would already outgrow the headroom, no
     soak of this length could pass: then only growth that shows is judged.
     """
-    if leak.unit == "ratio" or _hidden_growth(evidence, inside) > leak.headroom:
+    if leak.unit == "ratio" or _hidden_growth(evidence, inside) > headroom:
         return 0.0
     return None
 
@@ -158,7 +158,7 @@ def _growth_finding(key: SeriesKey, leak: LeakSeries, growth: GrowthVerdict) -> 
         subject=subject,
         verdict=_VERDICT[growth.decision],
         observed=growth.growth_projected,
-        limit=leak.headroom,
+        limit=growth.headroom,
         unit=leak.unit,
         interval=interval,
         why=_growth_words(key, leak, growth, hours),
@@ -174,7 +174,7 @@ def _growth_words(key: SeriesKey, leak: LeakSeries, growth: GrowthVerdict, hours
     interval = " to ".join(
         quantity((bound or 0.0) * 3_600.0, leak.unit) for bound in (growth.slope_lower_per_s, growth.slope_upper_per_s)
     )
-    limit = f"limit {quantity(leak.headroom, leak.unit)} in {hours:g} h"
+    limit = f"limit {quantity(growth.headroom, leak.unit)} in {hours:g} h"
     projected = quantity(abs(growth.growth_projected), leak.unit)
     words = (
         f"{leak.resource} of {key.owner} {verb} by {per_hour} per hour (95 % interval of the growth {interval}), which "

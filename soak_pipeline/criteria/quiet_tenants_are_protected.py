@@ -50,14 +50,14 @@ def judge(evidence: RunEvidence) -> CriterionResult:
             _error_finding(evidence, tenant),
             *_long_burst_findings(document, tenant),
         ]
-    worst = max(document.tenants, key=lambda tenant: tenant.ratio or 0.0)
+    worst = max(document.tenants, key=lambda tenant: (tenant.ratio or 0.0) / tenant.limit)
     return conclude(
         evidence,
         NAME,
         findings,
         unit="ratio",
         passed=f"p99 of every quiet tenant held during the burst; the largest rise is tenant {worst.tenant}'s, "
-        f"{_times(worst.ratio)} (interval {_range(worst.lower, worst.upper)}), limit {document.limit:.2f}x",
+        f"{_times(worst.ratio)} (interval {_range(worst.lower, worst.upper)}), limit {worst.limit:.2f}x",
         files=files,
     )
 
@@ -98,14 +98,14 @@ def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: Te
         why = (
             f"tenant {tenant.tenant} p99 {rose} {_times(tenant.ratio)} during burst "
             f"({ms(tenant.latency_ms_p99_baseline)} -> {ms(tenant.latency_ms_p99_burst)}, {confidence} % interval "
-            f"{_range(tenant.lower, tenant.upper)}), limit {document.limit:.2f}x"
+            f"{_range(tenant.lower, tenant.upper)}), limit {tenant.limit:.2f}x"
         )
         why += f": {tenant.reason}; see {file}" if verdict is Verdict.INCONCLUSIVE else f"; see {file}"
     return Finding(
         subject=subject,
         verdict=verdict,
         observed=tenant.ratio,
-        limit=document.limit,
+        limit=tenant.limit,
         unit="ratio",
         interval=None if tenant.ratio is None else (tenant.lower, tenant.upper),
         why=why,
@@ -115,7 +115,7 @@ def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: Te
 
 def _error_finding(evidence: RunEvidence, tenant: TenantFairness) -> Finding:
     subject = f"tenant {tenant.tenant} errors"
-    limit = evidence.thresholds.fairness_error_share_rise_max
+    limit = evidence.thresholds_of(tenant.tenant).fairness_error_share_rise_max
     before, during = tenant.baseline, tenant.burst
     figures: dict[str, float | int | str | None] = {
         "error_share_baseline": before.error_share,
@@ -155,12 +155,12 @@ def _long_burst_findings(document: FairnessDocument, tenant: TenantFairness) -> 
     subject = f"tenant {tenant.tenant} long burst"
     if burst.ratio is None or burst.lower is None or burst.latency_ms_p99 is None:
         why = f"tenant {tenant.tenant}: the long burst cannot be compared with the baseline: {burst.reason}"
-        return [Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=document.limit, unit="ratio", why=why)]
-    beyond = burst.lower > document.limit * (1.0 + AT_LIMIT_TOLERANCE)
+        return [Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=tenant.limit, unit="ratio", why=why)]
+    beyond = burst.lower > tenant.limit * (1.0 + AT_LIMIT_TOLERANCE)
     shown = "over" if beyond else "not shown to be over"
     why = (
         f"tenant {tenant.tenant} p99 was {ms(burst.latency_ms_p99)} in the long burst, {_times(burst.ratio)} of the "
-        f"baseline windows (90 % interval {_range(burst.lower, burst.upper)}), {shown} {document.limit:.2f}x"
+        f"baseline windows (90 % interval {_range(burst.lower, burst.upper)}), {shown} {tenant.limit:.2f}x"
     )
     if beyond:
         why += "; a queue that builds up slowly would look like this, and so would drift"

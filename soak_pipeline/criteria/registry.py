@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from soak_pipeline.criteria import (
     chain_has_no_violations,
     decisions_are_correct,
@@ -71,7 +73,11 @@ def judge_run(
         judged_at: moment of the judgement; now by default.
     """
     moment = (judged_at or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
-    results = tuple(judged_safely(criterion, evidence) for criterion in CRITERIA)
+    advisory = evidence.plan.advisory
+    results = tuple(
+        msgspec.structs.replace(judged_safely(criterion, evidence), advisory=criterion.name in advisory)
+        for criterion in CRITERIA
+    )
     return Judgement(
         run_id=evidence.plan.run_id,
         verdict=overall(results),

@@ -45,7 +45,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
 
 def _tenant(evidence: RunEvidence, name: str, entry: SilencedTenant | None) -> Finding:
     subject = f"tenant {name}"
-    limit = evidence.thresholds.probe_allowed_max
+    limit = evidence.thresholds_of(name).probe_allowed_max
     if entry is None:
         return unmeasured(subject, f"tenant {name}: whether it was blocked is not known")
     statuses = listed(f"{number} x {status}" for status, number in entry.probe_statuses.items())

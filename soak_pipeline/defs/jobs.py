@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from soak_pipeline.defs.policy import POLICY
 from soak_pipeline.defs.run_config import run_config_of
-from soak_pipeline.model.profile import PROFILES, PROVING_PROFILES
 from soak_pipeline.model.request import SoakRequest
 
 NEVER_RETRIED = {"dagster/max_retries": "0"}
@@ -17,8 +17,9 @@ def soak_job_name(profile: str) -> str:
 
 def _description(profile: str) -> str:
     """What a job is for, as a person reads it in the UI."""
-    text = f"One soak run with the {profile} profile, from provisioning to the verdict."
-    return f"{text} Started by soak prove; no level of the gate." if profile in PROVING_PROFILES else text
+    level = POLICY.levels[profile]
+    gates = "" if level.gates else " No promotion depends on it."
+    return f"One soak run of the level {profile}, from provisioning to the verdict. {level.description}{gates}"
 
 
 soak_jobs = [
@@ -30,7 +31,7 @@ soak_jobs = [
         tags={**NEVER_RETRIED, "soak/profile": profile},
         description=_description(profile),
     )
-    for profile in (*PROFILES, *PROVING_PROFILES)
+    for profile in POLICY.levels
 ]
 
 rejudge = dg.define_asset_job(

@@ -22,6 +22,7 @@ from soak_pipeline.candidates.drop_folder import FileProblem, dropped_candidates
 from soak_pipeline.candidates.git_tags import tagged_candidates
 from soak_pipeline.defs.jobs import soak_jobs
 from soak_pipeline.defs.partitions import add_soak_run
+from soak_pipeline.defs.policy import POLICY
 from soak_pipeline.defs.request import run_request
 from soak_pipeline.model.errors import BadInput, HarnessFailed, SoakError
 from soak_pipeline.model.plan import run_id_of
@@ -114,7 +115,7 @@ def watched_sources(environment: Mapping[str, str]) -> Iterator[Source]:
     if folder:
         source = Source(f"folder {Path(folder).absolute()}")
         try:
-            dropped, source.file_problems = dropped_candidates(Path(folder))
+            dropped, source.file_problems = dropped_candidates(Path(folder), POLICY.gating_levels)
             source.announcements = [Announcement(item.candidate, item.path) for item in dropped]
         except SoakError as error:
             source.problem = str(error)
@@ -169,7 +170,7 @@ class _Tick:
             commit=candidate.commit,
         )
         try:
-            target = plan_of(request, run_id_of(now)).target.name
+            target = plan_of(request, run_id_of(now), self._environment).target.name
         except BadInput as error:
             message = f"release candidate {candidate.key}: {error}"
             version = hashlib.sha256(message.encode()).hexdigest()[:16]

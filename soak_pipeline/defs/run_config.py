@@ -7,18 +7,24 @@ import dagster as dg
 import msgspec
 from pydantic import Field
 
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.defs.policy import POLICY
 from soak_pipeline.model.request import DEFAULT_TARGET_FILE, SoakRequest
 
 
 class SoakConfig(dg.Config):
     """What to soak, and how hard; see `SoakRequest`, whose fields these are."""
 
-    profile: str = Field("smoke", description=f"Size of the run: {', '.join(PROFILES)}.")
+    profile: str = Field("smoke", description=f"Level of the policy: {', '.join(POLICY.levels)}.")
     target_path: str = Field(DEFAULT_TARGET_FILE, description="Target file, relative to the project folder.")
-    users: int | None = Field(None, description="Virtual users of the soak instead of the profile's.")
-    run_time: str | None = Field(None, description="Length of the soak instead of the profile's, such as 90s or 60m.")
-    fairness_order: str = Field("abba", description="Interleaved pairs (abba), or 10 min + 10 min (classic).")
+    policy_path: str = Field(
+        "", description="Policy file; `default` for the one of the package; empty for SOAK_POLICY, else soak.yaml."
+    )
+    scale: float | None = Field(None, description="Factor for the whole level, fairness and fan-out included.")
+    users: int | None = Field(None, description="Virtual users of the soak instead of the level's.")
+    run_time: str | None = Field(None, description="Length of the soak instead of the level's, such as 90s or 60m.")
+    fairness_order: str | None = Field(
+        None, description="Interleaved pairs (abba), or one long window each (classic), instead of the level's."
+    )
     release: str = Field("", description="What is under test; the verdict is bound to it.")
     commit: str = Field("", description="Commit under test; the verdict is bound to it.")
     seed: int | None = Field(None, description="Seed of the load; without one it is derived from the run id.")

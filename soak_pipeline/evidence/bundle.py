@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+import msgspec
+
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.evidence.seal import damage_of
@@ -64,6 +66,15 @@ class RunEvidence:
     platform_evidence: PlatformEvidence | None
     folder: RunFolder
     missing: dict[str, str] = field(default_factory=dict)
+
+    def thresholds_of(self, tenant: str) -> Thresholds:
+        """The limits to judge one tenant by: a limit that the caller changed holds for every tenant."""
+        own = {
+            name: value
+            for name, value in self.plan.tenant(tenant).limits.items()
+            if getattr(self.thresholds, name) == getattr(self.plan.thresholds, name)
+        }
+        return msgspec.structs.replace(self.thresholds, **own)
 
     @cached_property
     def plan_hash(self) -> str:

@@ -15,7 +15,14 @@ import msgspec
 from soak_pipeline.evidence.files import read_regular, write_bytes
 from soak_pipeline.evidence.seal import seal_new
 from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.plan import PLAN_FORMAT, Plan, checked_run_id, is_run_id, plan_hash_as_stored
+from soak_pipeline.model.plan import (
+    PLAN_FORMAT,
+    Plan,
+    checked_run_id,
+    decode_plan,
+    is_run_id,
+    plan_hash_as_stored,
+)
 
 T = TypeVar("T")
 
@@ -94,7 +101,7 @@ class RunFolder:
         Raises:
             EvidenceUnreadable: there is none, it is damaged, or a newer version wrote it.
         """
-        plan = read_json(self.plan_path, Plan)
+        plan = read_json_as_stored(self.plan_path, decode_plan)
         if plan.format_version > PLAN_FORMAT:
             raise EvidenceUnreadable(
                 f"{self.plan_path}: its format is {plan.format_version}, known here up to {PLAN_FORMAT}; a newer "

@@ -100,7 +100,8 @@ class LatencyDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`latency.json`.
 
     Attributes:
-        limit_ms: the limit of the p95 of executed calls from the intended start.
+        limit_ms: the run's limit of the p95 of executed calls from the intended start.
+        limit_ms_by_tenant: the same for each tenant, which may have its own; empty in files of older versions.
         judged_kind: the kind of request whose p95 is judged.
         rows: per phase, tenant and kind.
         windows: per tenant, the consecutive windows of the soak; one when it is shorter than two of them.
@@ -109,6 +110,7 @@ class LatencyDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str
     limit_ms: float
+    limit_ms_by_tenant: dict[str, float] = {}
     judged_kind: str
     rows: tuple[LatencyRow, ...]
     windows: tuple[LatencyWindow, ...]
@@ -179,6 +181,7 @@ class TenantFairness(msgspec.Struct, frozen=True, kw_only=True):
     """One quiet tenant before and during the burst.
 
     Attributes:
+        limit: largest allowed p99(burst) / p99(baseline) of this tenant.
         decision: `PASS`, `FAIL` or `OPEN` about its p99 ratio.
         ratio, lower, upper: geometric mean of the pairs' ratios (in classic order, of the phases' sub-windows), with
             the interval at `confidence`.
@@ -197,6 +200,7 @@ class TenantFairness(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tenant: str
+    limit: float
     decision: str
     ratio: float | None
     lower: float | None
@@ -245,7 +249,7 @@ class FairnessDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         order: `abba` or `classic`.
-        limit: largest allowed p99(burst) / p99(baseline).
+        limit: largest allowed p99(burst) / p99(baseline) of a tenant without a limit of its own.
         looks, looks_planned: cumulative pairs at the looks that were taken, and at all planned ones.
         pressure: of the noisy tenant.
         tenants: the quiet ones, in the plan's order.

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from soak_pipeline.model.errors import BadInput
+from soak_pipeline.model.old_plans import SEALED_FROM, with_old_numbers
+from soak_pipeline.model.policy import LevelPolicy, PolicyOfRun, Role
 from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.stored import stored_shape
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES, split_by_share, tenant_id_of
+from soak_pipeline.model.tenants import split_by_share, tenant_id_of
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.traffic import Kind, Phase
 
@@ -23,8 +26,8 @@ RUN_ID_FORMAT = "%Y%m%dT%H%M%SZ"
 _TAG_PREFIX = "refs/tags/"
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
-PLAN_FORMAT = 2
-"""1: the run's evidence is not sealed. 2: it is."""
+PLAN_FORMAT = 3
+"""1: the run's evidence is not sealed. 2: it is. 3: the plan freezes the policy; before, its numbers were constants."""
 
 SOAK_SESSION = "soak"
 FANOUT_SESSION = "fanout"
@@ -39,11 +42,13 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One soak tenant.
 
     Attributes:
-        name: `A` to `E`.
+        name: as the policy calls it.
         tenant_id: UUID on the platform.
         share: share of the soak's users and traffic (0..1).
         soak_users: virtual users in the soak.
         rpm_limit: requests per minute that the tenant is given, far above the plan.
+        is_noisy: whether it is the tenant that presses while fairness is measured; every other one is a quiet tenant.
+        limits: limits of this tenant instead of the run's, by name.
     """
 
     name: str
@@ -51,6 +56,8 @@ class TenantPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     share: float
     soak_users: int
     rpm_limit: int
+    is_noisy: bool
+    limits: dict[str, float]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +72,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         release: what is under test, as the operator names it; empty when not given.
         commit: of the platform, when known.
         profile, target, thresholds: as frozen.
-        tenants: in the order of `TENANT_SHARES`.
+        tenants: in the policy's order.
+        headrooms: growth over the leak horizon that is still healthy, by series, in its unit.
+        advisory: criteria that are judged and shown but never block.
+        gates: whether the level is one that a promotion can be asked about.
+        adjustments: what the operator changed of the level for this run, in words, such as `users 40`.
+        policy: which policy the numbers are from; None for runs from before there was one.
     """
 
     run_id: str
@@ -77,12 +89,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     target: Target
     thresholds: Thresholds
     tenants: tuple[TenantPlan, ...]
+    headrooms: dict[str, float]
+    advisory: tuple[str, ...]
+    gates: bool
+    adjustments: tuple[str, ...]
+    policy: PolicyOfRun | None
     format_version: int = PLAN_FORMAT
 
     @property
     def is_sealed(self) -> bool:
         """Whether the run's evidence carries a seal; runs of the first format have none."""
-        return self.format_version > 1
+        return self.format_version >= SEALED_FROM
 
     @property
     def requests_per_second_max(self) -> float:
@@ -93,6 +110,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def tenant(self, name: str) -> TenantPlan:
         """The tenant of that name."""
         return next(tenant for tenant in self.tenants if tenant.name == name)
+
+    def thresholds_of(self, tenant: str) -> Thresholds:
+        """The limits of one tenant: the run's, with the tenant's own."""
+        return msgspec.structs.replace(self.thresholds, **self.tenant(tenant).limits)
+
+    @property
+    def tenant_names(self) -> tuple[str, ...]:
+        """Every tenant's name, in the plan's order."""
+        return tuple(tenant.name for tenant in self.tenants)
+
+    @property
+    def noisy_tenant(self) -> TenantPlan:
+        """The tenant that presses while fairness is measured."""
+        return next(tenant for tenant in self.tenants if tenant.is_noisy)
+
+    @property
+    def quiet_tenants(self) -> tuple[TenantPlan, ...]:
+        """Every tenant that the noisy one must not harm, in the plan's order."""
+        return tuple(tenant for tenant in self.tenants if not tenant.is_noisy)
 
 
 class TenantLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,17 +236,31 @@ def checked_run_id(text: str) -> str:
 def make_plan(
     *,
     run_id: str,
-    profile: Profile,
+    level: LevelPolicy,
+    policy: PolicyOfRun,
     target: Target,
-    thresholds: Thresholds,
     seed: int,
     release: str = "",
     commit: str = "",
+    adjustments: Sequence[str] = (),
 ) -> Plan:
-    """Freezes a plan; a pure function of its arguments."""
+    """Freezes a plan; a pure function of its arguments.
+
+    Raises:
+        BadInput: fewer users than tenants.
+    """
     checked_run_id(run_id)
     epoch = started_at(run_id)
-    soak_users = split_by_share(profile.users, TENANT_SHARES)
+    profile = level.profile
+    if profile.users < len(level.tenants):
+        raise BadInput(
+            f"level {profile.name}",
+            [
+                f"{profile.users} users for {len(level.tenants)} tenants; every tenant needs at least one, so take "
+                f"--users {len(level.tenants)} or more, or a larger --scale"
+            ],
+        )
+    soak_users = split_by_share(profile.users, {name: tenant.share for name, tenant in level.tenants.items()}, least=1)
     return Plan(
         run_id=run_id,
         epoch_unix_us=int(epoch.timestamp()) * 1_000_000,
@@ -219,17 +269,35 @@ def make_plan(
         commit=commit,
         profile=profile,
         target=target,
-        thresholds=thresholds,
+        thresholds=level.thresholds,
         tenants=tuple(
             TenantPlan(
                 name=name,
                 tenant_id=tenant_id_of(run_id, name),
-                share=share,
+                share=tenant.share,
                 soak_users=soak_users[name],
-                rpm_limit=_generous_rpm(profile),
+                rpm_limit=tenant.rpm_limit or _generous_rpm(profile),
+                is_noisy=tenant.role is Role.NOISY,
+                limits=tenant.limits,
             )
-            for name, share in TENANT_SHARES.items()
+            for name, tenant in level.tenants.items()
         ),
+        headrooms=level.headrooms,
+        advisory=level.advisory,
+        gates=level.gates,
+        adjustments=tuple(adjustments),
+        policy=policy,
+    )
+
+
+def at_size(plan: Plan, profile: Profile) -> Plan:
+    """The same plan with another load; the users of the soak are split again."""
+    shares = {tenant.name: tenant.share for tenant in plan.tenants}
+    users = split_by_share(profile.users, shares, least=1)
+    return msgspec.structs.replace(
+        plan,
+        profile=profile,
+        tenants=tuple(msgspec.structs.replace(tenant, soak_users=users[tenant.name]) for tenant in plan.tenants),
     )
 
 
@@ -243,6 +311,15 @@ def plan_hash(plan: Plan) -> str:
     return hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()
 
 
+def decode_plan(document: bytes) -> Plan:
+    """A stored plan, of whatever version; one from before the policy has the numbers that were constants then.
+
+    Raises:
+        msgspec.DecodeError: it is no plan.
+    """
+    return msgspec.convert(with_old_numbers(msgspec.json.decode(document)), Plan)
+
+
 def plan_hash_as_stored(document: bytes) -> str:
     """The hash that a stored plan had when it was frozen.
 
@@ -252,7 +329,7 @@ def plan_hash_as_stored(document: bytes) -> str:
     Raises:
         msgspec.DecodeError: it is no plan.
     """
-    return stored_shape(document, Plan).digest
+    return stored_shape(document, Plan, upgrade=with_old_numbers).digest
 
 
 def soak_session(plan: Plan) -> LoadSession:
@@ -294,7 +371,7 @@ def fairness_session(plan: Plan, look: int) -> LoadSession:
     return LoadSession(
         name=f"fairness-{look + 1}",
         users={
-            tenant.name: fairness.noisy_users_burst if tenant.name == NOISY_TENANT else fairness.quiet_users
+            tenant.name: fairness.noisy_users_burst if tenant.is_noisy else fairness.quiet_users
             for tenant in plan.tenants
         },
         spawn_per_second=plan.profile.spawn_per_second,
@@ -319,7 +396,7 @@ def _fairness_loads(plan: Plan, phase: Phase) -> dict[str, TenantLoad]:
     noisy_users = fairness.noisy_users_burst if phase is Phase.BURST else fairness.noisy_users_baseline
     return {
         tenant.name: TenantLoad(active_users=noisy_users, pace_s=fairness.noisy_pace_s, mix=fairness.noisy_mix)
-        if tenant.name == NOISY_TENANT
+        if tenant.is_noisy
         else TenantLoad(active_users=fairness.quiet_users, pace_s=fairness.quiet_pace_s, mix=fairness.quiet_mix)
         for tenant in plan.tenants
     }

@@ -1,19 +1,31 @@
-"""Profiles: how much load, for how long. Smoke and pre-release differ in these numbers only."""
+"""Profiles: how much load, for how long. Smoke and pre-release differ in these numbers only.
+
+Owns the shapes and their ranges; the numbers themselves stand in the policy file.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from soak_pipeline.model.errors import BadInput
-from soak_pipeline.model.traffic import PROBE_MIX, STANDARD_MIX, Kind
+from soak_pipeline.model.traffic import Kind
 
 MAX_USERS = 20_000
 MAX_RUN_TIME_S = 24 * 3600
-CLASSIC_WINDOW_S = 600.0
+
+Users = Annotated[int, Meta(ge=1, le=MAX_USERS)]
+Count = Annotated[int, Meta(ge=1, le=10_000)]
+Pace = Annotated[float, Meta(gt=0, le=3600)]
+Length = Annotated[float, Meta(gt=0, le=MAX_RUN_TIME_S)]
+LengthOrNone = Annotated[float, Meta(ge=0, le=MAX_RUN_TIME_S)]
+Rate = Annotated[float, Meta(gt=0, le=1_000_000)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Mix = dict[Kind, Share]
 
 
 class FairnessOrder(StrEnum):
@@ -30,33 +42,37 @@ class FairnessProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     look by look while the answer is open. `classic` is one long baseline and one long burst instead.
 
     Attributes:
-        order: see `FairnessOrder`.
+        order: `abba` for interleaved pairs, or `classic` for one long baseline and then one long burst.
         quiet_users: virtual users of each quiet tenant, in every window.
         quiet_pace_s: mean seconds between two requests of one quiet user.
-        noisy_users_baseline, noisy_users_burst: virtual users of the noisy tenant that are active.
+        noisy_users_baseline: virtual users of the noisy tenant that are active in a baseline window.
+        noisy_users_burst: the same in a burst window.
         noisy_pace_s: mean seconds between two requests of one noisy user.
-        window_s: length of one window, its settling included (seconds); in `classic`, of each of the two.
+        window_s: length of one window of a pair, its settling included (seconds).
+        classic_window_s: length of the baseline and of the burst in classic order (seconds).
         settle_s: start of each window that is not judged (seconds).
         warmup_s: tagged as warm-up before the first window of a session (seconds).
         pairs_by_look: cumulative number of pairs at each look, ascending; the last is the cap.
         long_burst_s: one further unbroken burst after the pairs (seconds); short windows understate a queue that
             builds up slowly; 0 for none.
-        quiet_mix, noisy_mix: share of each kind (0..1).
+        quiet_mix: share of each kind among the requests of a quiet user (0..1, sum 1).
+        noisy_mix: share of each kind among the requests of a noisy user (0..1, sum 1).
     """
 
-    order: FairnessOrder = FairnessOrder.ABBA
-    quiet_users: int
-    quiet_pace_s: float
-    noisy_users_baseline: int
-    noisy_users_burst: int
-    noisy_pace_s: float
-    window_s: float
-    settle_s: float
-    warmup_s: float
-    pairs_by_look: tuple[int, ...]
-    long_burst_s: float = 0.0
-    quiet_mix: dict[Kind, float] = msgspec.field(default_factory=lambda: dict(PROBE_MIX))
-    noisy_mix: dict[Kind, float] = msgspec.field(default_factory=lambda: dict(STANDARD_MIX))
+    order: FairnessOrder
+    quiet_users: Users
+    quiet_pace_s: Pace
+    noisy_users_baseline: Users
+    noisy_users_burst: Users
+    noisy_pace_s: Pace
+    window_s: Length
+    classic_window_s: Length
+    settle_s: LengthOrNone
+    warmup_s: LengthOrNone
+    pairs_by_look: tuple[Count, ...]
+    long_burst_s: LengthOrNone
+    quiet_mix: Mix
+    noisy_mix: Mix
 
 
 class FanoutProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,18 +85,17 @@ class FanoutProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         revoked_agents: how many of them lose and regain a permission in between.
     """
 
-    tenant: str = "B"
-    agents: int = 50
-    calls_per_agent: int = 4
-    revoked_agents: int = 10
+    tenant: str
+    agents: Count
+    calls_per_agent: Count
+    revoked_agents: Count
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One size of soak run.
+    """The load of one level.
 
     Attributes:
-        name: `smoke`, `pull_request`, `nightly` or `pre_release`; `prove`, `prove_calm` and
-            `prove_pressed` for `soak prove`.
+        name: of the level, such as `nightly`.
         users: virtual users of the soak, split over the tenants by share.
         soak_s: judged length of the soak (seconds).
         warmup_s: full load before it, not judged (seconds).
@@ -88,7 +103,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         mix: share of each kind among a user's requests (0..1, sum 1).
         spawn_per_second: users started (and logged in) per second.
         load_workers: Locust worker processes.
-        fairness, fanout: the two other loads.
+        fairness: the noisy tenant's burst.
+        fanout: the agents that call at once.
         telemetry_interval_s: seconds between two telemetry samples.
         agents_per_tenant: benign agents of each tenant, and as many again for attacks.
         drain_timeout_s: longest wait for the platform's pipelines after the load (seconds).
@@ -97,166 +113,112 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     name: str
-    users: int
-    soak_s: float
-    warmup_s: float
-    pace_s: float = 2.0
-    mix: dict[Kind, float] = msgspec.field(default_factory=lambda: dict(STANDARD_MIX))
-    spawn_per_second: float = 50.0
-    load_workers: int = 1
+    users: Users
+    soak_s: Length
+    warmup_s: LengthOrNone
+    pace_s: Pace
+    mix: Mix
+    spawn_per_second: Rate
+    load_workers: Annotated[int, Meta(ge=1, le=256)]
     fairness: FairnessProfile
-    fanout: FanoutProfile = FanoutProfile()
-    telemetry_interval_s: float = 5.0
-    agents_per_tenant: int = 10
-    drain_timeout_s: float = 180.0
-    request_timeout_s: float = 10.0
-    max_requests_per_second: float = 2_000.0
-
-
-_SMOKE_FAIRNESS = FairnessProfile(
-    quiet_users=30,
-    quiet_pace_s=0.5,
-    noisy_users_baseline=5,
-    noisy_users_burst=50,
-    noisy_pace_s=0.5,
-    window_s=4.0,
-    settle_s=0.5,
-    warmup_s=3.0,
-    pairs_by_look=(8, 12),
-)
-_LONG_FAIRNESS = FairnessProfile(
-    quiet_users=20,
-    quiet_pace_s=0.5,
-    noisy_users_baseline=10,
-    noisy_users_burst=100,
-    noisy_pace_s=0.5,
-    window_s=60.0,
-    settle_s=5.0,
-    warmup_s=15.0,
-    pairs_by_look=(6, 8, 10),
-    long_burst_s=300.0,
-)
-_PROVE_FAIRNESS = FairnessProfile(
-    quiet_users=20,
-    quiet_pace_s=0.5,
-    noisy_users_baseline=5,
-    noisy_users_burst=40,
-    noisy_pace_s=0.5,
-    window_s=3.0,
-    settle_s=0.3,
-    warmup_s=1.5,
-    pairs_by_look=(4, 8, 12),
-)
-_PROVE = Profile(
-    name="prove",
-    users=80,
-    soak_s=24.0,
-    warmup_s=2.0,
-    pace_s=0.5,
-    spawn_per_second=100.0,
-    fairness=_PROVE_FAIRNESS,
-    telemetry_interval_s=1.0,
-    drain_timeout_s=40.0,
-    request_timeout_s=5.0,
-)
-
-PROFILES: Mapping[str, Profile] = {
-    profile.name: profile
-    for profile in (
-        Profile(name="smoke", users=100, soak_s=45.0, warmup_s=5.0, pace_s=1.0, fairness=_SMOKE_FAIRNESS),
-        Profile(
-            name="pull_request",
-            users=100,
-            soak_s=300.0,
-            warmup_s=15.0,
-            fairness=msgspec.structs.replace(
-                _SMOKE_FAIRNESS, window_s=5.0, pairs_by_look=(8, 12, 16), long_burst_s=30.0
-            ),
-        ),
-        Profile(name="nightly", users=1_000, soak_s=3_600.0, warmup_s=60.0, fairness=_LONG_FAIRNESS),
-        Profile(
-            name="pre_release",
-            users=2_000,
-            soak_s=4 * 3_600.0,
-            warmup_s=120.0,
-            load_workers=2,
-            fairness=_LONG_FAIRNESS,
-        ),
-    )
-}
-
-LEVELS = ("pull_request", "nightly", "pre_release")
-"""The profiles that a promotion can be asked about; `smoke` only shows that everything works."""
-
-PROVING_PROFILES: Mapping[str, Profile] = {
-    profile.name: profile
-    for profile in (
-        _PROVE,
-        msgspec.structs.replace(
-            _PROVE,
-            name="prove_calm",
-            fairness=msgspec.structs.replace(_PROVE_FAIRNESS, noisy_users_burst=5, pairs_by_look=(4,)),
-        ),
-        msgspec.structs.replace(
-            _PROVE,
-            name="prove_pressed",
-            # The queue of a burst has to be gone before a baseline window is judged, so windows settle longer. Fewer
-            # quiet calls leave the room for that, and longer windows give as many samples of them. A quiet user calls
-            # so seldom that none is late for its next call because of the queue.
-            fairness=msgspec.structs.replace(
-                _PROVE_FAIRNESS, quiet_users=24, quiet_pace_s=1.0, noisy_users_burst=110, window_s=6.1, settle_s=1.5
-            ),
-            # As many calls at once as one tenant may have waiting there.
-            fanout=FanoutProfile(agents=36),
-        ),
-    )
-}
-"""For `soak prove`, no level of the gate: as short as can be; the same with a noisy tenant that never presses; and with
-one that presses harder than the platform can bear."""
+    fanout: FanoutProfile
+    telemetry_interval_s: Annotated[float, Meta(ge=0.1, le=3600)]
+    agents_per_tenant: Annotated[int, Meta(ge=1, le=1_000)]
+    drain_timeout_s: Length
+    request_timeout_s: Annotated[float, Meta(gt=0, le=600)]
+    max_requests_per_second: Rate
 
 
 def classic_fairness(fairness: FairnessProfile) -> FairnessProfile:
-    """The same load in the classic order: ten minutes of baseline, then ten minutes of burst, at every size.
+    """The same load in the classic order: one long baseline, then one burst of the same length.
 
     There is one look, and no long burst besides: the burst is long itself.
     """
     return msgspec.structs.replace(
-        fairness, order=FairnessOrder.CLASSIC, window_s=CLASSIC_WINDOW_S, pairs_by_look=(1,), long_burst_s=0.0
+        fairness,
+        order=FairnessOrder.CLASSIC,
+        window_s=fairness.classic_window_s,
+        pairs_by_look=(1,),
+        long_burst_s=0.0,
     )
 
 
-def profile_named(
-    name: str, *, users: int | None = None, soak_s: float | None = None, fairness_order: str = FairnessOrder.ABBA
-) -> Profile:
-    """A built-in profile, with the operator's overrides.
+def scaled(profile: Profile, scale: float) -> Profile:
+    """The whole level at another size: soak, fairness and fan-out; lengths, paces and shares stay.
 
     Args:
-        name: one of `PROFILES` or `PROVING_PROFILES`.
-        users: virtual users of the soak instead of the profile's, 1..20,000.
-        soak_s: judged length of the soak instead of the profile's, seconds, up to 24 h.
-        fairness_order: `abba` as in every profile, or `classic`.
+        profile: of the level.
+        scale: factor for every number of users, agents, sign-ins and requests per second, above 0.
+
+    Returns:
+        Whole numbers, rounded and at least 1; the burst stays above the baseline.
+    """
+    fairness, fanout = profile.fairness, profile.fanout
+
+    def users(number: int) -> int:
+        return max(1, round(number * scale))
+
+    baseline = users(fairness.noisy_users_baseline)
+    above = 1 if fairness.noisy_users_burst > fairness.noisy_users_baseline else 0
+    agents = users(fanout.agents)
+    return msgspec.structs.replace(
+        profile,
+        users=users(profile.users),
+        spawn_per_second=profile.spawn_per_second * scale,
+        agents_per_tenant=users(profile.agents_per_tenant),
+        max_requests_per_second=profile.max_requests_per_second * scale,
+        fairness=msgspec.structs.replace(
+            fairness,
+            quiet_users=users(fairness.quiet_users),
+            noisy_users_baseline=baseline,
+            noisy_users_burst=max(baseline + above, users(fairness.noisy_users_burst)),
+        ),
+        fanout=msgspec.structs.replace(
+            fanout, agents=agents, revoked_agents=max(1, min(agents, round(fanout.revoked_agents * scale)))
+        ),
+    )
+
+
+def adjusted(
+    profile: Profile,
+    *,
+    scale: float | None = None,
+    users: int | None = None,
+    soak_s: float | None = None,
+    fairness_order: str | None = None,
+) -> Profile:
+    """A level's profile with the operator's changes for one run.
+
+    Args:
+        profile: of the level.
+        scale: factor for the whole level; see `scaled`.
+        users: virtual users of the soak instead of the level's, 1..20,000; fairness and fan-out stay.
+        soak_s: judged length of the soak instead of the level's, seconds, up to 24 h.
+        fairness_order: `abba` or `classic`; None for the level's own.
 
     Raises:
-        BadInput: unknown name or a value out of range; every problem is named.
+        BadInput: a value out of range; every problem is named.
     """
     problems = []
-    known = {**PROFILES, **PROVING_PROFILES}
-    if name not in known:
-        problems.append(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+    if scale is not None and not 0 < scale <= 100:
+        problems.append(f"scale {scale:g}; allowed: above 0, up to 100")
     if users is not None and not 1 <= users <= MAX_USERS:
         problems.append(f"{users} users; allowed: 1 to {MAX_USERS:,}")
     if soak_s is not None and not 1 <= soak_s <= MAX_RUN_TIME_S:
         problems.append(f"run time {soak_s:g} s; allowed: 1 s to {MAX_RUN_TIME_S // 3600} h")
-    if fairness_order not in tuple(FairnessOrder):
+    if fairness_order is not None and fairness_order not in tuple(FairnessOrder):
         problems.append(f"unknown fairness order {fairness_order!r}; known: {', '.join(FairnessOrder)}")
     if problems:
-        raise BadInput("profile", problems)
-    profile = known[name]
+        raise BadInput("level", problems)
+    changed = profile if scale is None else scaled(profile, scale)
+    classic = FairnessOrder.CLASSIC in (fairness_order, changed.fairness.order)
+    if fairness_order is not None:
+        classic = fairness_order == FairnessOrder.CLASSIC
     return msgspec.structs.replace(
-        profile,
-        users=profile.users if users is None else users,
-        soak_s=profile.soak_s if soak_s is None else soak_s,
-        fairness=classic_fairness(profile.fairness) if fairness_order == FairnessOrder.CLASSIC else profile.fairness,
+        changed,
+        users=changed.users if users is None else users,
+        soak_s=changed.soak_s if soak_s is None else soak_s,
+        fairness=classic_fairness(changed.fairness) if classic else changed.fairness,
     )
 
 

@@ -1,7 +1,6 @@
 """The telemetry series: names, units, and which of them would show a leak.
 
-A leak series is judged per owner: growth times the horizon must stay under the headroom. Headrooms are what an
-operator would call a loss of health within a day, and can be changed per run with the thresholds' horizon.
+A leak series is judged per owner: growth times the horizon must stay under the headroom, which stands in the policy.
 """
 
 from __future__ import annotations
@@ -27,43 +26,35 @@ class LeakSeries(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         unit: of its values.
-        headroom: growth over the leak horizon that is still healthy, in `unit`.
         resource: the words for a person.
         is_expected: whether a target that gives the page or the store it is read from must have it; one that is not
             expected is judged where it is there.
     """
 
     unit: str
-    headroom: float
     resource: str
     is_expected: bool = True
 
 
-_MIB = 1024.0 * 1024.0
-
 LEAK_SERIES: Mapping[str, LeakSeries] = {
-    "rss_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="resident memory"),
-    "uss_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="memory of its own", is_expected=False),
-    "open_fds": LeakSeries(unit="count", headroom=500, resource="open file descriptors"),
-    "threads": LeakSeries(unit="count", headroom=100, resource="threads"),
-    "db_connections": LeakSeries(unit="count", headroom=50, resource="database connections"),
+    "rss_bytes": LeakSeries(unit="bytes", resource="resident memory"),
+    "uss_bytes": LeakSeries(unit="bytes", resource="memory of its own", is_expected=False),
+    "open_fds": LeakSeries(unit="count", resource="open file descriptors"),
+    "threads": LeakSeries(unit="count", resource="threads"),
+    "db_connections": LeakSeries(unit="count", resource="database connections"),
     "db_connections_idle_in_transaction": LeakSeries(
-        unit="count", headroom=50, resource="database connections that idle in a transaction"
+        unit="count", resource="database connections that idle in a transaction"
     ),
-    "db_pool_waiters": LeakSeries(unit="count", headroom=20, resource="requests that wait for a database connection"),
-    "stream_length": LeakSeries(unit="entries", headroom=100_000, resource="entries in the stream"),
-    "consumer_lag": LeakSeries(unit="entries", headroom=10_000, resource="entries not yet read from the stream"),
-    "outbox_pending": LeakSeries(unit="rows", headroom=50_000, resource="pending usage events"),
-    "table_bytes": LeakSeries(
-        unit="bytes", headroom=2048 * _MIB, resource="size of a table that must stay small", is_expected=False
-    ),
-    "dead_letter_length": LeakSeries(unit="entries", headroom=10, resource="dead letters"),
-    "redis_memory_bytes": LeakSeries(unit="bytes", headroom=1024 * _MIB, resource="Redis memory"),
-    "redis_keys": LeakSeries(unit="count", headroom=100_000, resource="Redis keys"),
-    "retries_per_request": LeakSeries(unit="ratio", headroom=0.05, resource="retries per request"),
-    "gc_share": LeakSeries(
-        unit="share", headroom=0.25, resource="share of time for garbage collection", is_expected=False
-    ),
+    "db_pool_waiters": LeakSeries(unit="count", resource="requests that wait for a database connection"),
+    "stream_length": LeakSeries(unit="entries", resource="entries in the stream"),
+    "consumer_lag": LeakSeries(unit="entries", resource="entries not yet read from the stream"),
+    "outbox_pending": LeakSeries(unit="rows", resource="pending usage events"),
+    "table_bytes": LeakSeries(unit="bytes", resource="size of a table that must stay small", is_expected=False),
+    "dead_letter_length": LeakSeries(unit="entries", resource="dead letters"),
+    "redis_memory_bytes": LeakSeries(unit="bytes", resource="Redis memory"),
+    "redis_keys": LeakSeries(unit="count", resource="Redis keys"),
+    "retries_per_request": LeakSeries(unit="ratio", resource="retries per request"),
+    "gc_share": LeakSeries(unit="share", resource="share of time for garbage collection", is_expected=False),
 }
 """By series name."""
 

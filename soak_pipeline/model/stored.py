@@ -7,8 +7,9 @@ damaged by the digest over the fields that it has.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -30,19 +31,25 @@ class StoredShape:
     unknown: tuple[str, ...]
 
 
-def stored_shape(document: bytes, kind: type[msgspec.Struct], **replaced: object) -> StoredShape:
+def stored_shape(
+    document: bytes,
+    kind: type[msgspec.Struct],
+    upgrade: Callable[[Any], Any] = lambda stored: stored,
+    **replaced: object,
+) -> StoredShape:
     """The digest and the shape of a stored document.
 
     Args:
         document: JSON as it was stored.
         kind: what this version reads it as.
+        upgrade: adds to a decoded document of an older version what this version must find in it.
         replaced: values that take the place of the document's own before the digest is taken, where it has them.
 
     Raises:
         msgspec.DecodeError: it is no such document.
     """
     stored = msgspec.json.decode(document)
-    read = msgspec.to_builtins(msgspec.convert(stored, kind), order="deterministic")
+    read = msgspec.to_builtins(msgspec.convert(upgrade(stored), kind), order="deterministic")
     known = _only_what_is_in(stored, {**read, **replaced})
     return StoredShape(
         digest=hashlib.sha256(msgspec.json.encode(known)).hexdigest(),
@@ -53,7 +60,12 @@ def stored_shape(document: bytes, kind: type[msgspec.Struct], **replaced: object
 
 def different_fields(one: msgspec.Struct, other: msgspec.Struct) -> dict[str, tuple[object, object]]:
     """The fields in which two values of one type differ, such as `fairness.window_s`, with both values."""
-    return dict(_differences(msgspec.to_builtins(one), msgspec.to_builtins(other)))
+    return differences_of(msgspec.to_builtins(one), msgspec.to_builtins(other))
+
+
+def differences_of(one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """The keys in which two mappings differ, at any depth, with both values; None where one of them has no such key."""
+    return dict(_differences(one, other))
 
 
 def _only_what_is_in(stored: object, read: object) -> object:

@@ -1,4 +1,4 @@
-"""The soak tenants: their names, their shares of the traffic, and exact splits by share."""
+"""Tenants of a soak: exact splits by share, and their ids."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ import uuid
 from collections.abc import Mapping
 
 TENANT_SHARES: Mapping[str, float] = {"A": 0.60, "B": 0.15, "C": 0.10, "D": 0.10, "E": 0.05}
-"""Share of the traffic (0..1) of each soak tenant; A is the noisy one, E the quietest."""
-
 NOISY_TENANT = "A"
-QUIET_TENANTS = tuple(name for name in TENANT_SHARES if name != NOISY_TENANT)
 
 
-def split_by_share(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+def split_by_share(total: int, shares: Mapping[str, float], *, least: int = 0) -> dict[str, int]:
     """Splits a whole number by shares exactly: the parts sum to `total` (largest remainder, ties to the first).
 
     Args:
-        total: what to split, >= 0.
+        total: what to split, at least `least` for each name.
         shares: share per name, 0..1, summing to 1.
+        least: smallest part; a share that comes to less is raised to it, at the cost of the largest parts.
 
     Returns:
         A part per name, in the order of `shares`.
+
+    Raises:
+        ValueError: `total` is too small for `least` each.
     """
+    if total < least * len(shares):
+        raise ValueError(f"{total} cannot be split over {len(shares)} names with at least {least} each")
     exact = {name: total * share for name, share in shares.items()}
-    parts = {name: int(value + 1e-9) for name, value in exact.items()}
-    by_remainder = sorted(shares, key=lambda name: parts[name] - exact[name])
-    for name in by_remainder[: total - sum(parts.values())]:
-        parts[name] += 1
+    parts = {name: max(least, int(value + 1e-9)) for name, value in exact.items()}
+    while (missing := total - sum(parts.values())) > 0:
+        by_remainder = sorted(shares, key=lambda name: parts[name] - exact[name])
+        for name in by_remainder[:missing]:
+            parts[name] += 1
+    while sum(parts.values()) > total:
+        above = [name for name in shares if parts[name] > least]
+        parts[max(above, key=lambda name: parts[name] - exact[name])] -= 1
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Every limit that a criterion holds a figure against: the one place where each number stands.
+"""Every limit that a criterion holds a figure against: names and meanings; the numbers stand in the policy file.
 
 A run's plan freezes a copy; `soak judge --set NAME=VALUE` re-judges under another.
 """
@@ -6,10 +6,14 @@ A run's plan freezes a copy; `soak judge --set NAME=VALUE` re-judges under anoth
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from soak_pipeline.model.errors import BadInput
+
+Limit = Annotated[float, Meta(ge=0)]
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,24 +38,39 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         recovered_timelines_share_max: timelines closed by the backfill (share).
         probe_allowed_max: calls of a blocked tenant that were still served after teardown (count).
         host_steal_share_max: CPU time that the hypervisor took (share); above it the run is not valid.
+        generator_rss_growth_bytes_max: growth of a load worker's resident memory over one session (bytes).
     """
 
-    gateway_latency_ms_p95_max: float = 250.0
-    fairness_latency_p99_ratio_max: float = 1.20
-    fairness_error_share_rise_max: float = 0.005
-    fairness_pressure_share_min: float = 0.90
-    error_share_max: float = 0.005
-    leak_horizon_h: float = 24.0
-    leak_min_duration_s: float = 1_800.0
-    achieved_rate_share_min: float = 0.95
-    generator_loop_lag_ms_p99_max: float = 100.0
-    generator_cpu_share_max: float = 0.90
-    telemetry_gap_s_max: float = 30.0
-    clock_skew_s_max: float = 5.0
-    drain_s_max: float = 180.0
-    recovered_timelines_share_max: float = 0.0
-    probe_allowed_max: float = 0.0
-    host_steal_share_max: float = 0.10
+    gateway_latency_ms_p95_max: Limit
+    fairness_latency_p99_ratio_max: Limit
+    fairness_error_share_rise_max: Limit
+    fairness_pressure_share_min: Limit
+    error_share_max: Limit
+    leak_horizon_h: Limit
+    leak_min_duration_s: Limit
+    achieved_rate_share_min: Limit
+    generator_loop_lag_ms_p99_max: Limit
+    generator_cpu_share_max: Limit
+    telemetry_gap_s_max: Limit
+    clock_skew_s_max: Limit
+    drain_s_max: Limit
+    recovered_timelines_share_max: Limit
+    probe_allowed_max: Limit
+    host_steal_share_max: Limit
+    generator_rss_growth_bytes_max: Limit
+
+
+LIMIT_NAMES: tuple[str, ...] = Thresholds.__struct_fields__
+
+LIMITS_PER_TENANT: tuple[str, ...] = (
+    "gateway_latency_ms_p95_max",
+    "fairness_latency_p99_ratio_max",
+    "fairness_error_share_rise_max",
+    "error_share_max",
+    "recovered_timelines_share_max",
+    "probe_allowed_max",
+)
+"""Limits that hold one tenant's figure, so that a tenant may have its own."""
 
 
 def with_overrides(thresholds: Thresholds, changes: Mapping[str, float]) -> Thresholds:
@@ -60,9 +79,10 @@ def with_overrides(thresholds: Thresholds, changes: Mapping[str, float]) -> Thre
     Raises:
         BadInput: an unknown name, or a value that is not a finite number >= 0; every problem is named.
     """
-    known = set(Thresholds.__struct_fields__)
     problems = [
-        f"unknown threshold {name!r}; known: {', '.join(sorted(known))}" for name in changes if name not in known
+        f"unknown threshold {name!r}; known: {', '.join(sorted(LIMIT_NAMES))}"
+        for name in changes
+        if name not in LIMIT_NAMES
     ]
     problems += [
         f"{name}={value}: a threshold is a finite number >= 0"

@@ -88,19 +88,6 @@ class Outcome(StrEnum):
     MALFORMED = "malformed"
 
 
-STANDARD_MIX: Mapping[Kind, float] = {
-    Kind.ALLOWED: 0.60,
-    Kind.DENIED: 0.15,
-    Kind.READ: 0.10,
-    Kind.VERIFY: 0.10,
-    Kind.MISC: 0.05,
-}
-"""Share (0..1) of each kind among the requests of one user."""
-
-PROBE_MIX: Mapping[Kind, float] = {Kind.ALLOWED: 1.0}
-"""The mix of the quiet tenants while fairness is measured: executed calls only, so that every request is a sample."""
-
-
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 

@@ -70,6 +70,7 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
         name: the fact in the present tense, such as `chain_has_no_violations`.
         verdict: worst of its findings; meaningless when `asked` is false.
         asked: false where the profile is too short to ask; then it does not take part in the overall verdict.
+        advisory: true where the policy says that it never blocks; it is judged and shown all the same.
         observed, limit, unit, interval: those of the finding that decided.
         why: one sentence for a person.
         findings: one per subject, worst first.
@@ -82,6 +83,7 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     why: str
     asked: bool = True
+    advisory: bool = False
     observed: float | None = None
     limit: float | None = None
     unit: str = ""
@@ -92,13 +94,18 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
     likely_cause: str | None = None
     fix: str | None = None
 
+    @property
+    def counts(self) -> bool:
+        """Whether it takes part in the overall verdict."""
+        return self.asked and not self.advisory
+
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """Every criterion's result on one run, and the overall verdict.
 
     Attributes:
         run_id: key of the run, its UTC timestamp.
-        verdict: worst over the criteria that were asked.
+        verdict: worst over the criteria that count: those that were asked and are not advisory.
         criteria: one result per registered criterion, in the registry's order.
         judged_at: UTC, ISO 8601 with `Z`.
         thresholds_changed: the `--set` overrides under which it was judged; empty for the plan's own.
@@ -112,5 +119,5 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def overall(criteria: Iterable[CriterionResult]) -> Verdict:
-    """Worst verdict among the criteria that were asked; INCONCLUSIVE when none was."""
-    return worst(result.verdict for result in criteria if result.asked)
+    """Worst verdict among the criteria that count; INCONCLUSIVE when none does."""
+    return worst(result.verdict for result in criteria if result.counts)

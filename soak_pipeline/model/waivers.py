@@ -90,7 +90,7 @@ def excuse(
     """Parts the criteria that do not hold into the excused ones and the others.
 
     Args:
-        criteria: every result of the run; those that were not asked need no excuse.
+        criteria: every result of the run; those that do not count need no excuse.
         waivers: without problems.
         release, target: of the run.
         today: date in UTC; a waiver still holds on its expiry date.
@@ -98,7 +98,7 @@ def excuse(
     waivers = tuple(waivers)
     waived, unmet, notes = [], [], []
     for result in criteria:
-        if not result.asked or result.verdict is Verdict.PASS:
+        if not result.counts or result.verdict is Verdict.PASS:
             continue
         covering = [waiver for waiver in waivers if waiver.covers(result.name, release, target)]
         valid = next((waiver for waiver in covering if today <= waiver.expiry), None)

@@ -31,6 +31,9 @@ from soak_pipeline.prove.relay import MetricsRelays, write_relayed_target
 from soak_pipeline.prove.rows import Disturbance, Row, When
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
 
+POLICY = Path(__file__).parent / "policy.yaml"
+"""The levels that the rows run."""
+
 EMBEDDED_TARGET = PROJECT_ROOT / "infra" / "targets" / "embedded.yaml"
 PORTS_PER_LANE = 100
 SLACK_S = 420.0
@@ -97,7 +100,8 @@ def run_command(row: Row, reports: Path, target: Path) -> list[str]:
     changes = [word for name, value in thresholds.items() for word in ("--set", f"{name}={value:g}")]
     size = ["--users", str(row.users)] if row.users else []
     size += ["--run-time", row.run_time] if row.run_time else []
-    command = [sys.executable, "-m", "soak_pipeline.cli", "run", "--profile", row.profile, "--target", str(target)]
+    command = [sys.executable, "-m", "soak_pipeline.cli", "run", "--policy", str(POLICY), "--profile", row.profile]
+    command += ["--target", str(target)]
     return [*command, "--reports", str(reports), *size, *changes]
 
 

@@ -7,18 +7,19 @@ and target.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from soak_pipeline.analysis.run_trends import RunCourse, run_course
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_text
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.profile import PROFILES
-from soak_pipeline.model.stored import different_fields
 from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
@@ -42,7 +43,8 @@ class StoredRun:
 
     Attributes:
         run_id, target, release, verdict, why: of its verdict.
-        profile: the load: name of the profile, and what was changed of it; runs of other loads are no history of it.
+        profile: the load in words: the level, and what was changed of it; runs of other loads are no history of it.
+        load, policy: digest of the load's numbers, and the policy that they are from, in words.
         latency_ms_p95, latency_ms_p99: of the soak, per tenant, from the intended start.
         worst_ratio: largest p99(burst) / p99(baseline) of a quiet tenant.
         rss_bytes_slope_per_hour: steepest slope of a process' resident memory.
@@ -58,6 +60,8 @@ class StoredRun:
     latency_ms_p99: dict[str, float] = field(default_factory=dict)
     worst_ratio: float | None = None
     rss_bytes_slope_per_hour: float | None = None
+    load: str = ""
+    policy: str = ""
 
     @property
     def slowest_ms_p95(self) -> float | None:
@@ -109,7 +113,7 @@ def stored_runs(reports: Path) -> tuple[list[StoredRun], list[tuple[str, str]]]:
             runs.append(stored_run(folder))
         except EvidenceUnreadable as error:
             unreadable.append((folder.run_id, folder.relative(str(error))))
-    return runs, unreadable
+    return told_apart(runs), unreadable
 
 
 def stored_run(folder: RunFolder) -> StoredRun:
@@ -128,7 +132,7 @@ def stored_run(folder: RunFolder) -> StoredRun:
     ratios = [tenant.ratio for tenant in comparison.tenants if tenant.ratio is not None] if comparison else []
     return StoredRun(
         run_id=verdict.run_id,
-        profile=_load_words(folder, verdict.profile),
+        **_load_of(folder, verdict.profile),
         target=verdict.target,
         release=verdict.release,
         verdict=verdict.verdict.value,
@@ -140,21 +144,31 @@ def stored_run(folder: RunFolder) -> StoredRun:
     )
 
 
-def _load_words(folder: RunFolder, name: str) -> str:
-    """Name of the profile, and in brackets what the run's plan changed of the built-in one."""
+def _load_of(folder: RunFolder, name: str) -> dict[str, str]:
+    """The load of a run: level and what the operator changed of it, a digest of its numbers, and the policy."""
     try:
-        profile = folder.read_plan().profile
+        plan = folder.read_plan()
     except EvidenceUnreadable:
-        return f"{name} (plan not readable)"
-    changed = different_fields(profile, PROFILES.get(name, profile))
-    if not changed:
-        return name
-    words = [
-        f"{profile.users:,} users" if "users" in changed else "",
-        f"{profile.soak_s:,.0f} s" if "soak_s" in changed else "",
-        "classic fairness" if "fairness.order" in changed else "",
+        return {"profile": f"{name} (plan not readable)"}
+    numbers = (plan.profile, [(tenant.name, tenant.share, tenant.is_noisy) for tenant in plan.tenants])
+    return {
+        "profile": f"{name} ({', '.join(plan.adjustments)})" if plan.adjustments else name,
+        "load": hashlib.sha256(msgspec.json.encode(numbers, order="deterministic")).hexdigest()[:12],
+        "policy": f"policy {plan.policy}" if plan.policy else "numbers of an older version",
+    }
+
+
+def told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Runs whose words say which load they had: where one level had several, the newest keeps its plain name."""
+    newest: dict[tuple[str, str], str] = {}
+    for run in sorted(runs, key=lambda run: run.run_id):
+        newest[run.profile, run.target] = run.load
+    return [
+        run
+        if run.load == newest[run.profile, run.target]
+        else replace(run, profile=f"{run.profile}, {run.policy}, load {run.load}")
+        for run in runs
     ]
-    return f"{name} ({', '.join(filter(None, words)) or f'other {next(iter(changed))}'})"
 
 
 def history_html(runs: Iterable[StoredRun], unreadable: Sequence[tuple[str, str]] = ()) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.plan import Plan, plan_hash
+from soak_pipeline.model.policy import PolicyOfRun
 from soak_pipeline.model.stored import StoredShape, stored_shape
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
 
@@ -27,7 +28,8 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `verdict.json`; `docs/run_folder.md` explains each key.
 
     Attributes:
-        run_id, release, commit, profile, target, plan_hash: what the verdict is bound to.
+        run_id, release, commit, profile, target, plan_hash, policy: what the verdict is bound to; `policy` is null for
+            runs from before there was one.
         verdict: overall.
         why: the reason in one sentence.
         next_step: what to do now, in one sentence.
@@ -52,6 +54,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     ended_at: str | None
     thresholds_changed: dict[str, float]
+    policy: PolicyOfRun | None = None
     criteria: tuple[CriterionResult, ...]
     digest: str = ""
     format_version: int = FORMAT_VERSION
@@ -82,6 +85,7 @@ def verdict_document(
         started_at=moment(plan, 0),
         ended_at=None if ended_us is None else moment(plan, ended_us),
         thresholds_changed=judgement.thresholds_changed,
+        policy=plan.policy,
         criteria=judgement.criteria,
     )
     return msgspec.structs.replace(document, digest=digest_of(document))
@@ -119,12 +123,12 @@ def moment(plan: Plan, time_us: int) -> str:
 
 
 def deciding_criteria(criteria: Iterable[CriterionResult]) -> list[CriterionResult]:
-    """The asked criteria that keep the run from PASS, the one to look at first in front.
+    """The criteria that keep the run from PASS, the one to look at first in front; advisory ones do not.
 
     FAIL goes before INCONCLUSIVE. Among the inconclusive, the validity of the load goes first: where the load was not
     as planned, the others are inconclusive because of it.
     """
-    trouble = [result for result in criteria if result.asked and result.verdict in _TROUBLE]
+    trouble = [result for result in criteria if result.counts and result.verdict in _TROUBLE]
     return sorted(trouble, key=lambda result: (_TROUBLE.index(result.verdict), result.name != LOAD_WAS_VALID))
 
 
@@ -137,7 +141,9 @@ def reason_of(judgement: Judgement) -> str:
     if not trouble:
         not_asked = [result.name for result in judgement.criteria if not result.asked]
         rest = f"; not asked in this profile: {', '.join(not_asked)}" if not_asked else ""
-        return f"All {len(asked)} criteria that were asked hold{rest}."
+        advisory = [result.name for result in asked if result.advisory and result.verdict in _TROUBLE]
+        rest += f"; advisory, so without effect on the verdict: {', '.join(advisory)}" if advisory else ""
+        return f"All {len([result for result in asked if result.counts])} criteria that were asked hold{rest}."
     first = trouble[0]
     others = len(trouble) - 1
     rest = f" ({others} more {'criterion is' if others == 1 else 'criteria are'} not met)" if others else ""

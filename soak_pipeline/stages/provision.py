@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from soak_pipeline.model.errors import BadInput
+from soak_pipeline.config.policy_file import find_policy, read_policy
 from soak_pipeline.model.plan import Plan, make_plan
-from soak_pipeline.model.profile import PROFILES, PROVING_PROFILES
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import ProvisionedRun
 from soak_pipeline.stages.clock import utc_now
@@ -26,18 +26,25 @@ from soak_pipeline.target.preflight import preflight
 from soak_pipeline.target.provisioning import provision as provision_tenants
 
 
-def plan_of(request: SoakRequest, run_id: str) -> Plan:
+def plan_of(request: SoakRequest, run_id: str, environment: Mapping[str, str]) -> Plan:
     """The plan that a request freezes to under a run id.
 
+    Args:
+        request: names the policy, or leaves it to the search.
+        run_id: of the run.
+        environment: where the search for a policy looks first.
+
     Raises:
-        BadInput: every problem of the request or the target file.
+        BadInput: every problem of the request, the policy or the target file.
         LoadRefused: more load than the target allows.
     """
+    file = read_policy(find_policy(request.policy_path, environment))
     plan = make_plan(
         run_id=run_id,
-        profile=request.resolved_profile(),
+        level=request.resolved(file.policy),
+        policy=file.of_run,
+        adjustments=tuple(request.adjustments()),
         target=load_target(Path(request.target_path)),
-        thresholds=request.resolved_thresholds(),
         seed=_seed_of(run_id) if request.seed is None else request.seed,
         release=request.release,
         commit=request.commit,
@@ -46,24 +53,14 @@ def plan_of(request: SoakRequest, run_id: str) -> Plan:
     return plan
 
 
-def refuse_request(request: SoakRequest, run_id: str) -> None:
-    """Refuses what a run would refuse, as far as no environment is needed: for a form, before its run exists.
-
-    A form asks for ordinary runs only: what `soak prove` needs around its profiles is not set here.
+def refuse_request(request: SoakRequest, run_id: str, environment: Mapping[str, str]) -> None:
+    """Refuses what a run would refuse, as far as no credentials are needed: for a form, before its run exists.
 
     Raises:
-        BadInput: every problem of the request or the target file; a profile of `soak prove`.
+        BadInput: every problem of the request, the policy or the target file.
         LoadRefused: the target allows no load, less load, or wants its name typed again.
     """
-    if request.profile in PROVING_PROFILES:
-        raise BadInput(
-            "profile",
-            [
-                f"{request.profile!r} is for soak prove, which sets platform and limits to match; "
-                f"allowed: {', '.join(PROFILES)}; choose one of them, or run soak prove in a terminal"
-            ],
-        )
-    plan = plan_of(request, run_id)
+    plan = plan_of(request, run_id, environment)
     refuse_unless_confirmed(plan.target, production_confirmed_as=request.confirm_production)
 
 
@@ -76,7 +73,7 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
         TargetUnreachable: the target does not answer as it must.
     """
     if not context.folder.exists:
-        plan = plan_of(request, context.folder.run_id)
+        plan = plan_of(request, context.folder.run_id, context.environment)
         refuse_unless_load_allowed(
             resolve(plan.target, context.environment), production_confirmed_as=request.confirm_production
         )

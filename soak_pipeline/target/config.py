@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 import msgspec
 import psycopg.conninfo
 
+from soak_pipeline.config.plain_yaml import read_plain_yaml
 from soak_pipeline.model.errors import BadInput, LoadRefused
-from soak_pipeline.model.plan import Plan, peak_load
-from soak_pipeline.model.profile import MAX_USERS
+from soak_pipeline.model.plan import Plan, at_size, peak_load
+from soak_pipeline.model.profile import MAX_USERS, scaled
 from soak_pipeline.model.target import DatabaseNames, Target
-from soak_pipeline.target.plain_yaml import read_plain_yaml
 
 MAX_FILE_BYTES = 64 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -196,17 +196,38 @@ def refuse_beyond_caps(plan: Plan) -> None:
     problems = []
     if target.max_users is not None and users > target.max_users:
         problems.append(
-            f"the plan has up to {users:,} virtual users at a time, the target allows {target.max_users:,} (max_users);"
-            " take a smaller profile or fewer --users"
+            f"the plan has up to {users:,} virtual users at a time, the target allows {target.max_users:,} (max_users)"
         )
     if requests_per_second > cap:
         whose = "profile" if cap == plan.profile.max_requests_per_second else "target"
         problems.append(
             f"the plan sends up to {requests_per_second:,.0f} requests/s, the {whose} allows {cap:,.0f}"
-            " (max_requests_per_second); take a smaller profile or fewer --users"
+            " (max_requests_per_second)"
         )
     if problems:
-        raise LoadRefused(f"target {target.name}", problems)
+        raise LoadRefused(f"target {target.name}", [*problems, _what_fits(plan)])
+
+
+SCALES = tuple(round(step / 100, 2) for step in range(99, 0, -1))
+"""Factors that are tried, the largest first."""
+
+
+def _what_fits(plan: Plan) -> str:
+    """The largest scale of the whole level that the target allows, or what to change where there is none."""
+    level = f"level {plan.profile.name}"
+    for scale in SCALES:
+        profile = scaled(plan.profile, scale)
+        if profile.users >= len(plan.tenants) and _fits(at_size(plan, profile)):
+            return f"{level} fits with --scale {scale:g}; or give the policy a level of that size"
+    return (
+        f"{level} fits at no scale down to {SCALES[-1]:g}: give the policy a level with fewer users or a longer pace, "
+        "or raise the target's limits"
+    )
+
+
+def _fits(plan: Plan) -> bool:
+    users, requests_per_second = peak_load(plan)
+    return users <= (plan.target.max_users or users) and requests_per_second <= plan.requests_per_second_max
 
 
 def _problems_of_permission(target: Target) -> Iterator[str]:

@@ -43,9 +43,9 @@ _COUNT = f"{LATENCY_METRIC}_count"
 _WANTED = frozenset((*_PROCESS_SERIES, _GC_SECONDS, *_RETRIES, _REQUESTS, _BUCKET, _COUNT))
 
 
-def slo_s_of(plan: Plan) -> float:
-    """The plan's latency limit (seconds); the server's share within it is exact only where it is a bucket boundary."""
-    return plan.thresholds.gateway_latency_ms_p95_max / 1_000.0
+def slo_s_of(plan: Plan, tenant: str) -> float:
+    """A tenant's latency limit (seconds); the server's share within it is exact only where it is a bucket boundary."""
+    return plan.thresholds_of(tenant).gateway_latency_ms_p95_max / 1_000.0
 
 
 class PageSource:
@@ -61,8 +61,9 @@ class PageSource:
         self.name = f"{PAGE_OWNER_PREFIX}{page.owner}"
         self._page = page
         self._secret = resolved.metrics_secret
-        self._slo_s = slo_s_of(plan)
-        self._tenants = {tenant.tenant_id: f"tenant {tenant.name}" for tenant in plan.tenants}
+        self._tenants = {
+            tenant.tenant_id: (f"tenant {tenant.name}", slo_s_of(plan, tenant.name)) for tenant in plan.tenants
+        }
         self._client = metrics_client()
         self._retries = _RetryShare()
         self._gc = _TimeShare()
@@ -107,12 +108,13 @@ class PageSource:
         requests: dict[str, float] = defaultdict(float)
         within: dict[str, float] = defaultdict(float)
         for name, labels, value in samples:
-            owner = self._tenants.get(labels.get("tenant_id", ""))
-            if owner is None:
+            known = self._tenants.get(labels.get("tenant_id", ""))
+            if known is None:
                 continue
+            owner, slo_s = known
             if name == _COUNT:
                 requests[owner] += value
-            elif name == _BUCKET and _is_boundary(labels.get("le", ""), self._slo_s):
+            elif name == _BUCKET and _is_boundary(labels.get("le", ""), slo_s):
                 within[owner] += value
         return [
             Reading(Source.PLATFORM, owner, series, total[owner])

@@ -80,9 +80,8 @@ def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: 
         datetime.fromtimestamp(whole, UTC) for whole in (math.ceil(epoch_s + start_s), math.floor(epoch_s + end_s))
     )
     step_s = max(1.0, math.ceil(plan.profile.telemetry_interval_s))
-    slo_s = slo_s_of(plan)
+    slo_s = {tenant.tenant_id: slo_s_of(plan, tenant.name) for tenant in plan.tenants}
     of_tenants = f'tenant_id=~"{"|".join(tenant.tenant_id for tenant in plan.tenants)}"'
-    boundaries = "|".join(sorted({f"{slo_s:g}", str(slo_s)}))  # `1` and `1.0` are the same boundary.
 
     def counters(suffix: str, more: str = "") -> dict[str, list[NDArray[np.float64]]]:
         query = f"sum by (tenant_id, job, instance) ({LATENCY_METRIC}_{suffix}{{{of_tenants}{more}}})"
@@ -91,7 +90,15 @@ def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: 
             found[dict(labels).get("tenant_id", "")].append(np.array([value for _, value in points]))
         return found
 
-    requests, within = counters("count"), counters("bucket", f',le=~"{boundaries}"')
+    def within_limit(limit_s: float) -> dict[str, list[NDArray[np.float64]]]:
+        boundaries = "|".join(sorted({f"{limit_s:g}", str(limit_s)}))  # `1` and `1.0` are the same boundary.
+        found = counters("bucket", f',le=~"{boundaries}"')
+        return {tenant: values for tenant, values in found.items() if slo_s.get(tenant) == limit_s}
+
+    requests = counters("count")
+    within = {
+        tenant: values for limit_s in sorted(set(slo_s.values())) for tenant, values in within_limit(limit_s).items()
+    }
     if not requests:
         raise Unreadable(f"Prometheus has no {LATENCY_METRIC} of the soak's tenants in its window")
     query = f"max by (tenant_id) (timestamp({LATENCY_METRIC}_count{{{of_tenants}}}))"
@@ -126,7 +133,7 @@ def _unseen_s(sampled_unix_s: Sequence[float], start_unix_s: float, end_unix_s: 
 
 
 def _latency(plan: Plan, tenant: str, requests: Counters, within: Counters, source: HistogramSource) -> ServerLatency:
-    slo_s = slo_s_of(plan)
+    slo_s = slo_s_of(plan, tenant)
     unknown = ServerLatency(tenant=tenant, slo_s=slo_s, source=source)
     counted = _increase(requests)
     if counted is None:

@@ -16,19 +16,20 @@ PACKAGE = PROJECT_ROOT / "soak_pipeline"
 
 ALLOWED: dict[str, set[str]] = {
     "model": set(),
+    "config": {"model"},
     "evidence": {"model"},
     "analysis": {"model"},
     "load": {"evidence", "analysis", "model"},
-    "target": {"evidence", "analysis", "model"},
+    "target": {"config", "evidence", "analysis", "model"},
     "telemetry": {"target", "evidence", "analysis", "model"},
     "criteria": {"evidence", "analysis", "model"},
     "report": {"criteria", "evidence", "analysis", "model"},
-    "stages": {"load", "target", "telemetry", "criteria", "report", "evidence", "analysis", "model"},
+    "stages": {"config", "load", "target", "telemetry", "criteria", "report", "evidence", "analysis", "model"},
     "candidates": {"report", "evidence", "model"},
-    "defs": {"candidates", "stages", "target", "criteria", "report", "evidence", "model", "definitions"},
+    "defs": {"config", "candidates", "stages", "target", "criteria", "report", "evidence", "model", "definitions"},
     "prove": {"report", "evidence", "model"},
-    "commands": {"prove", "stages", "target", "report", "criteria", "evidence", "analysis", "model"},
-    "cli": {"commands", "report", "evidence", "model"},
+    "commands": {"config", "prove", "stages", "target", "report", "criteria", "evidence", "analysis", "model"},
+    "cli": {"commands", "config", "report", "evidence", "model"},
     "definitions": {"defs"},
 }
 """What each part may import besides itself."""

@@ -38,11 +38,12 @@ import psycopg
 from psycopg import sql
 
 from soak_pipeline.model.plan import TenantPlan
-from soak_pipeline.model.tenants import TENANT_SHARES, split_by_share
+from soak_pipeline.model.tenants import split_by_share
 from soak_pipeline.target.audit import TenantAudit, read_tenant
 from soak_pipeline.target.audit_readers import read_tenants
 from soak_pipeline.target.databases import connect
 from soak_pipeline_tests.infra.servers import Servers, running_servers
+from soak_pipeline_tests.policies import SHARES
 from soak_pipeline_tests.target import rows
 from soak_pipeline_tests.target.rows import Call
 
@@ -93,7 +94,7 @@ class Filled:
 
     def planned(self) -> TenantPlan:
         """The tenant as a plan has it."""
-        share = TENANT_SHARES.get(self.name, 0.0)
+        share = SHARES.get(self.name, 0.0)
         return TenantPlan(name=self.name, tenant_id=self.tenant_id, share=share, soak_users=0, rpm_limit=0)
 
     def calls(self) -> Iterator[Call]:
@@ -248,7 +249,7 @@ def answer_peak() -> None:
 
 def tenants_of(count: int, directory: Path) -> list[Filled]:
     """The soak's tenants, which have the rows together by their shares, and one with a tenth of the greatest's."""
-    sizes = split_by_share(count, TENANT_SHARES)
+    sizes = split_by_share(count, SHARES)
     sizes["tenth"] = max(sizes.values()) // TENTH
     return [
         Filled(name, str(uuid.uuid5(uuid.NAMESPACE_OID, f"tenant {name}")), size, directory / f"{name}.keys")

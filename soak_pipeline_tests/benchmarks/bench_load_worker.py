@@ -24,7 +24,7 @@ from soak_pipeline.load.control import read_lines
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
 from soak_pipeline.load.spec import read_spec, write_spec
 from soak_pipeline.load.supervisor import run_session
-from soak_pipeline.model.traffic import PROBE_MIX, STANDARD_MIX, Kind
+from soak_pipeline.model.traffic import Kind
 from soak_pipeline_tests.load.example_run import (
     ENVIRONMENT,
     behaviour_for,
@@ -34,6 +34,7 @@ from soak_pipeline_tests.load.example_run import (
     provisioned_for,
 )
 from soak_pipeline_tests.load.small_platform import RunningPlatform, running_platform
+from soak_pipeline_tests.policies import EXECUTED_ONLY, MIX
 
 LOOP_S = 4.0
 LOOP_USERS = 20
@@ -194,7 +195,7 @@ def main() -> None:
         token = platform.open_token()
         bare = measure_loop("bare", platform.url, {"BENCH_TOKEN": token})
         print(f"bare FastHttpUser loop        {bare:8.0f} requests per CPU-second")
-        for name, mix in (("executions only", PROBE_MIX), ("standard mix", STANDARD_MIX)):
+        for name, mix in (("executions only", EXECUTED_ONLY), ("standard mix", MIX)):
             ours = measure_virtual_users(platform, dict(mix))
             print(f"virtual users, {name:16}{ours:7.0f} requests per CPU-second ({ours / bare:.2f} x)")
         bare_paced = measure_loop("paced", platform.url, {"BENCH_TOKEN": token})

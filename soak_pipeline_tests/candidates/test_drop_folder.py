@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from soak_pipeline.candidates.candidate import Candidate
 from soak_pipeline.candidates.drop_folder import FolderUnreadable, dropped_candidates
-from soak_pipeline.model.profile import LEVELS, PROVING_PROFILES
+from soak_pipeline_tests.policies import GATING, PROVE_LEVELS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -31,7 +31,7 @@ def test_the_oldest_file_comes_first(tmp_path: Path) -> None:
     _drop(
         tmp_path, "b.json", f'{{"release": "v2", "commit": "{COMMIT}", "profile": "nightly", "target": "t.yaml"}}', 20
     )
-    candidates, problems = dropped_candidates(tmp_path)
+    candidates, problems = dropped_candidates(tmp_path, GATING)
     assert [item.path.name for item in candidates] == ["b.json", "a.json"]
     assert candidates[0].candidate == Candidate(release="v2", commit=COMMIT, profile="nightly", target="t.yaml")
     assert candidates[1].candidate == Candidate(release="v1-rc1", commit=COMMIT)
@@ -58,17 +58,17 @@ def test_the_oldest_file_comes_first(tmp_path: Path) -> None:
 def test_a_file_that_is_no_candidate_hides_no_other(tmp_path: Path, content: str, message: str) -> None:
     _drop(tmp_path, "bad.json", content)
     _drop(tmp_path, "good.json")
-    candidates, problems = dropped_candidates(tmp_path)
+    candidates, problems = dropped_candidates(tmp_path, GATING)
     assert [item.path.name for item in candidates] == ["good.json"]
     assert [problem.name for problem in problems] == ["bad.json"]
     assert problems[0].message.startswith("bad.json: ")
     assert message in problems[0].message
 
 
-@pytest.mark.parametrize("profile", ["smoke", *PROVING_PROFILES, "tiny", "", "Nightly", "x" * 50])
+@pytest.mark.parametrize("profile", ["smoke", *PROVE_LEVELS, "tiny", "", "Nightly", "x" * 50])
 def test_a_profile_that_is_no_level_of_the_gate_is_refused(tmp_path: Path, profile: str) -> None:
     _drop(tmp_path, "rc.json", f'{{"release": "v1-rc1", "commit": "{COMMIT}", "profile": "{profile}"}}')
-    candidates, problems = dropped_candidates(tmp_path)
+    candidates, problems = dropped_candidates(tmp_path, GATING)
     assert candidates == []
     assert [problem.message for problem in problems] == [
         f"rc.json: profile {profile[:40]!r} is no level of the gate, so its run could not promote the candidate; "
@@ -76,20 +76,20 @@ def test_a_profile_that_is_no_level_of_the_gate_is_refused(tmp_path: Path, profi
     ]
 
 
-@pytest.mark.parametrize("profile", LEVELS)
+@pytest.mark.parametrize("profile", GATING)
 def test_every_level_of_the_gate_may_be_named(tmp_path: Path, profile: str) -> None:
     _drop(tmp_path, "rc.json", f'{{"release": "v1-rc1", "commit": "{COMMIT}", "profile": "{profile}"}}')
-    candidates, problems = dropped_candidates(tmp_path)
+    candidates, problems = dropped_candidates(tmp_path, GATING)
     assert [item.candidate.profile for item in candidates] == [profile]
     assert problems == []
 
 
 def test_a_problem_has_another_version_when_its_file_changes(tmp_path: Path) -> None:
     _drop(tmp_path, "bad.json", "{")
-    first = dropped_candidates(tmp_path)[1][0].version
-    assert dropped_candidates(tmp_path)[1][0].version == first
+    first = dropped_candidates(tmp_path, GATING)[1][0].version
+    assert dropped_candidates(tmp_path, GATING)[1][0].version == first
     _drop(tmp_path, "bad.json", "{ ")
-    assert dropped_candidates(tmp_path)[1][0].version != first
+    assert dropped_candidates(tmp_path, GATING)[1][0].version != first
 
 
 def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "folder.json").mkdir()
-    candidates, problems = dropped_candidates(tmp_path)
+    candidates, problems = dropped_candidates(tmp_path, GATING)
     assert candidates == []
     assert [problem.name for problem in problems] == ["folder.json", "link.json", "pipe.json"]
     assert all("drop a plain file" in problem.message for problem in problems)
@@ -106,17 +106,17 @@ def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
 def test_files_with_other_names_are_left_alone(tmp_path: Path) -> None:
     for name in (".rc1.json", "rc1.json.part", "README"):
         _drop(tmp_path, name, "{")
-    assert dropped_candidates(tmp_path) == ([], [])
+    assert dropped_candidates(tmp_path, GATING) == ([], [])
 
 
 def test_a_folder_that_is_missing_or_too_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FolderUnreadable, match="No such file or directory"):
-        dropped_candidates(tmp_path / "none")
+        dropped_candidates(tmp_path / "none", GATING)
     monkeypatch.setattr("soak_pipeline.candidates.drop_folder.MAX_FILES", 1)
     _drop(tmp_path, "a.json")
     _drop(tmp_path, "b.json")
     with pytest.raises(FolderUnreadable, match="2 files, limit 1"):
-        dropped_candidates(tmp_path)
+        dropped_candidates(tmp_path, GATING)
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -124,9 +124,9 @@ candidates = st.builds(
     Candidate,
     release=names,
     commit=st.text("0123456789abcdef", min_size=7, max_size=12),
-    profile=st.none() | st.sampled_from(LEVELS),
+    profile=st.none() | st.sampled_from(GATING),
     target=st.none() | names,
-).filter(lambda candidate: not candidate.problems())
+).filter(lambda candidate: not candidate.problems(GATING))
 
 
 @given(candidates, candidates)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from soak_pipeline.evidence.run_folder import RunFolder, write_json
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
-from soak_pipeline.model.plan import make_plan
-from soak_pipeline.model.profile import PROFILES, Profile
+from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict, overall
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, verdict_document
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 RUN_ID = "20261123T073000Z"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-NIGHTLY = PROFILES["nightly"]
-DEFAULT_LIMITS = Thresholds()
+NIGHTLY = profile_of("nightly")
+DEFAULT_LIMITS = default_thresholds()
 
 
 def store_run(
@@ -39,7 +39,7 @@ def store_run(
         criteria: verdicts by criterion.
         change: applied to the verdict before it is written.
     """
-    plan = make_plan(
+    plan = plan_by(
         run_id=run_id,
         profile=profile,
         target=Target(name=target),

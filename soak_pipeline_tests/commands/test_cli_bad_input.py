@@ -44,11 +44,14 @@ def _run(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.Comple
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--profile", "huge"], "unknown profile 'huge'; known: smoke, pull_request, nightly, pre_release"),
+        (
+            ["--profile", "huge"],
+            "level 'huge': is not in the policy; its levels are smoke, pull_request, nightly, pre_release",
+        ),
         (["--users", "0"], "0 users; allowed: 1 to 20,000"),
         (["--users", "many"], "Invalid value"),
         (["--run-time", "soon"], "expected a positive duration"),
-        (["--fairness-order", "random"], "unknown fairness order 'random'; known: abba, classic"),
+        (["--fairness-order", "random"], "'random' is not one of 'abba', 'classic'"),
         (["--set", "p95=1"], "unknown threshold 'p95'"),
         (["--set", "gateway_latency_ms_p95_max"], "expected NAME=VALUE"),
         (["--target", "nowhere.yaml"], "nowhere.yaml"),

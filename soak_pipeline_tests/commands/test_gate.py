@@ -17,19 +17,18 @@ from soak_pipeline.evidence.run_folder import RunFolder, read_json, write_json
 from soak_pipeline.evidence.seal import SEAL_FILE, seal_new
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.plan import plan_hash
-from soak_pipeline.model.profile import LEVELS, PROFILES, PROVING_PROFILES, Profile, profile_named
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.verdict_document import VerdictDocument, digest_of
 from soak_pipeline_tests.candidates.repository import Repository
 from soak_pipeline_tests.commands.gate_runs import NOW, RUN_ID, store_run
+from soak_pipeline_tests.policies import GATING, LEVELS, OF_RUN, POLICY, PROVE_LEVELS, default_thresholds, profile_of
 from soak_pipeline_tests.report.runs import reported_run
 
 Change = Callable[[VerdictDocument], VerdictDocument]
 
 
 def _ask(reports: Path, level: str = "nightly", release: str = "v1.2.3", **question: object) -> GateAnswer:
-    return answer(reports, GateQuestion(level=level, release=release, **question), NOW)
+    return answer(reports, GateQuestion(level=level, release=release, **question), NOW, POLICY)
 
 
 def test_the_gate_knows_the_criteria_of_the_registry() -> None:
@@ -59,7 +58,7 @@ def test_what_the_report_writes_is_trusted(tmp_path: Path, defects: list[str]) -
     folder, _ = reported_run(tmp_path, defects=defects)
     document = read_json(folder.path / "verdict.json", VerdictDocument)
     assert document.digest == digest_of(document)
-    plan = msgspec.structs.replace(folder.read_plan(), profile=PROFILES["nightly"])
+    plan = msgspec.structs.replace(folder.read_plan(), profile=profile_of("nightly"))
     assert plan.release == "v1.2.3"
     bound = msgspec.structs.replace(document, profile="nightly", plan_hash=plan_hash(plan), digest="")
     write_json(folder.plan_path, plan)
@@ -76,29 +75,32 @@ def test_without_a_run_the_gate_is_shut(tmp_path: Path) -> None:
     assert given_answer.next_step == "Start one: soak run --profile nightly --release v1.2.3"
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("profile", [*PROFILES, *PROVING_PROFILES])
+@pytest.mark.parametrize("level", GATING)
+@pytest.mark.parametrize("profile", [*LEVELS, *PROVE_LEVELS])
 def test_a_level_is_answered_by_its_own_profile_only(tmp_path: Path, level: str, profile: str) -> None:
-    store_run(tmp_path, profile=profile_named(profile))
+    store_run(tmp_path, profile=profile_of(profile))
     assert (_ask(tmp_path, level).verdict is GateVerdict.PASS) is (level == profile)
 
 
-@pytest.mark.parametrize("name", ["smoke", *PROVING_PROFILES, "tiny", ""])
+@pytest.mark.parametrize("name", ["smoke", *PROVE_LEVELS, "tiny", ""])
 def test_what_is_no_level_promotes_nothing(tmp_path: Path, name: str) -> None:
-    if name in {**PROFILES, **PROVING_PROFILES}:
-        store_run(tmp_path, profile=profile_named(name))
+    if name in PROVE_LEVELS:
+        store_run(tmp_path, profile=profile_of(name))
     given_answer = _ask(tmp_path, name)
     assert given_answer.verdict is GateVerdict.INCONCLUSIVE
-    assert given_answer.why == f"{name!r} is no level; the levels are pull_request, nightly, pre_release."
+    what = "gates nothing" if name == "smoke" else "is no level"
+    assert given_answer.why == (
+        f"{name!r} {what} in policy {OF_RUN}; levels that gate: pull_request, nightly, pre_release."
+    )
 
 
-@pytest.mark.parametrize("profile", PROVING_PROFILES.values(), ids=lambda profile: profile.name)
-def test_the_load_of_a_proof_under_the_name_of_a_level_is_not_that_level(tmp_path: Path, profile: Profile) -> None:
-    store_run(tmp_path, profile=msgspec.structs.replace(profile, name="pull_request"))
+@pytest.mark.parametrize("name", ["prove", "prove_calm", "prove_pressed"])
+def test_the_load_of_a_proof_under_the_name_of_a_level_is_not_that_level(tmp_path: Path, name: str) -> None:
+    store_run(tmp_path, profile=msgspec.structs.replace(profile_of(name), name="pull_request"))
     given_answer = _ask(tmp_path, "pull_request")
     assert given_answer.verdict is GateVerdict.INCONCLUSIVE
-    assert "is not the pull_request level as it is now" in given_answer.why
-    assert "profile soak_s is 24.0, not 300.0" in given_answer.why
+    assert f"level pull_request of policy {OF_RUN} differs: " in given_answer.why
+    assert "load users is 80, not 100" in given_answer.why
 
 
 def test_another_release_does_not_answer(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_variable_that_is_empty_by_mistake_does_not_mean_any(tmp_path: Path, n
     store_run(tmp_path, release="", commit="", target="t")
     store_run(tmp_path, run_id="20261123T080000Z")
     given_answer = answer(
-        tmp_path, GateQuestion(**{"level": "nightly", "release": "v1.2.3", "target": "staging", name: ""}), NOW
+        tmp_path, GateQuestion(**{"level": "nightly", "release": "v1.2.3", "target": "staging", name: ""}), NOW, POLICY
     )
     assert given_answer.verdict is GateVerdict.INCONCLUSIVE
     assert given_answer.why == f"The {name} that is asked for is empty."
@@ -176,8 +178,8 @@ def test_a_newest_run_without_a_verdict_keeps_it_shut(tmp_path: Path) -> None:
 def test_exactly_at_the_age_limit_it_still_answers(tmp_path: Path) -> None:
     store_run(tmp_path)
     question = GateQuestion(level="nightly", release="v1.2.3", max_age_s=4.5 * 3600)
-    assert answer(tmp_path, question, NOW).verdict is GateVerdict.PASS
-    stale = answer(tmp_path, question, NOW + timedelta(seconds=1))
+    assert answer(tmp_path, question, NOW, POLICY).verdict is GateVerdict.PASS
+    stale = answer(tmp_path, question, NOW + timedelta(seconds=1), POLICY)
     assert stale.verdict is GateVerdict.INCONCLUSIVE
     assert "4.5 h old, limit 4.5 h" in stale.why
 
@@ -225,7 +227,7 @@ def _without_the_worst(document: VerdictDocument) -> VerdictDocument:
         (_signed(_edit(profile="smoke")), "is of another run"),
         (_signed(_edit(target="other")), "is of another run"),
         (_signed(_edit(plan_hash="0" * 64)), "names plan 000000000000, the plan's hash is "),
-        (_signed(_edit(thresholds_changed={"error_share_max": 1.0})), "changed the load or the limits"),
+        (_signed(_edit(thresholds_changed={"error_share_max": 1.0})), "differs: it was judged with error_share_max 1"),
     ],
 )
 def test_a_changed_verdict_keeps_it_shut(tmp_path: Path, change: Change, why: str) -> None:
@@ -257,10 +259,11 @@ def test_a_damaged_run_of_another_release_is_passed_over(tmp_path: Path) -> None
 
 
 def test_a_smaller_load_or_softer_limits_do_not_answer_for_the_level(tmp_path: Path) -> None:
-    store_run(tmp_path, profile=msgspec.structs.replace(PROFILES["nightly"], users=10))
-    assert "changed the load or the limits" in _ask(tmp_path).why
-    store_run(tmp_path, run_id="20261123T080000Z", thresholds=Thresholds(gateway_latency_ms_p95_max=1e6))
-    assert "changed the load or the limits" in _ask(tmp_path).why
+    store_run(tmp_path, profile=msgspec.structs.replace(profile_of("nightly"), users=10))
+    assert "level nightly of policy default" in (why := _ask(tmp_path).why)
+    assert "load users is 10, not 1000" in why
+    store_run(tmp_path, run_id="20261123T080000Z", thresholds=default_thresholds(gateway_latency_ms_p95_max=1e6))
+    assert "limit gateway_latency_ms_p95_max is 1000000.0, not 250.0" in _ask(tmp_path).why
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -322,5 +325,7 @@ def test_a_release_is_a_tag_and_its_commit(tmp_path: Path) -> None:
 def test_the_oldest_moment_is_in_utc(tmp_path: Path) -> None:
     store_run(tmp_path)
     elsewhere = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).astimezone()
-    assert answer(tmp_path, GateQuestion(level="nightly", release="v1.2.3"), elsewhere).verdict is GateVerdict.PASS
+    assert (
+        answer(tmp_path, GateQuestion(level="nightly", release="v1.2.3"), elsewhere, POLICY).verdict is GateVerdict.PASS
+    )
     assert RunFolder(tmp_path, RUN_ID).exists

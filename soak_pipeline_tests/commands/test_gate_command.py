@@ -16,7 +16,6 @@ from soak_pipeline.cli import app
 from soak_pipeline.commands.gate import GateAnswer, GateVerdict
 from soak_pipeline.commands.gate_formats import FORMATS, as_junit, as_markdown, as_text
 from soak_pipeline.model.plan import run_id_of
-from soak_pipeline.model.profile import LEVELS
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.model.waivers import Waived, Waiver
 from soak_pipeline_tests.commands.gate_runs import store_run
@@ -88,7 +87,7 @@ def test_a_harness_that_cannot_read_its_results_says_so(tmp_path: Path) -> None:
     assert "symbolic link" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--max-age", "soon"), ("--format", "xml"), ("--level", "smoke")])
+@pytest.mark.parametrize("arguments", [("--max-age", "soon"), ("--format", "xml")])
 def test_a_wrong_argument_is_no_answer(tmp_path: Path, arguments: tuple[str, str]) -> None:
     assert _gate(tmp_path, *arguments).returncode == 254
 
@@ -129,16 +128,14 @@ def test_a_refused_waivers_file_keeps_a_passed_run_shut(tmp_path: Path) -> None:
     assert "none.yaml: cannot be read: No such file or directory" in done.stdout
 
 
-def test_the_levels_are_those_of_the_command() -> None:
-    level = next(option for option in app.commands["gate"].params if option.name == "level")
-    assert tuple(level.type.choices) == LEVELS
+def test_the_formats_are_those_of_the_command() -> None:
     formats = next(option for option in app.commands["gate"].params if option.name == "format_name")
     assert tuple(formats.type.choices) == tuple(FORMATS)
 
 
 @pytest.mark.parametrize("module", ["gate", "gate_formats"])
 def test_it_starts_without_anything_heavy(module: str) -> None:
-    heavy = {"dagster", "locust", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "psycopg", "rich", "yaml"}
+    heavy = {"dagster", "locust", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "psycopg", "rich", "jsonschema"}
     code = f"import sys, soak_pipeline.commands.{module}; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -20,12 +20,13 @@ from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders,
 from soak_pipeline.evidence.seal import SEAL_FILE, seal_new
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
 from soak_pipeline.model.plan import PLAN_FORMAT, Plan, plan_hash
-from soak_pipeline.model.profile import PROFILES, Profile
+from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.stage_outputs import ProvisionedRun
 from soak_pipeline.model.stored import different_fields
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, verdict_as_stored
 from soak_pipeline_tests.commands.gate_runs import NOW, RUN_ID, store_run
+from soak_pipeline_tests.policies import OF_RUN, POLICY, profile_of
 from soak_pipeline_tests.report.runs import reported_run
 
 
@@ -70,11 +71,19 @@ def signed(document: msgspec.Struct) -> msgspec.Struct:
 
 
 def older_plan(plan: Plan) -> msgspec.Struct:
-    """Before targets had a cap, and profiles a limit of requests; both at today's value for every level."""
+    """Before there was a policy, targets had a cap, and profiles a limit of requests; all at today's values."""
     return other_version(
         plan,
+        without=("headrooms", "advisory", "gates", "adjustments", "policy"),
         target=other_version(plan.target, without=("max_users",)),
-        profile=other_version(plan.profile, without=("max_requests_per_second",)),
+        profile=other_version(
+            plan.profile,
+            without=("max_requests_per_second",),
+            fairness=other_version(plan.profile.fairness, without=("classic_window_s",)),
+        ),
+        thresholds=other_version(plan.thresholds, without=("generator_rss_growth_bytes_max",)),
+        tenants=tuple(other_version(tenant, without=("is_noisy", "limits")) for tenant in plan.tenants),
+        format_version=2,
     )
 
 
@@ -83,7 +92,7 @@ def newer_plan(plan: Plan) -> msgspec.Struct:
 
 
 def _ask(reports: Path) -> GateAnswer:
-    return answer(reports, GateQuestion(level="nightly", release="v1.2.3"), NOW)
+    return answer(reports, GateQuestion(level="nightly", release="v1.2.3"), NOW, POLICY)
 
 
 def test_the_gate_takes_a_verdict_under_an_older_plan(tmp_path: Path) -> None:
@@ -126,18 +135,18 @@ def test_a_level_that_has_changed_since_is_told_with_both_values(tmp_path: Path)
     as_planned_by(store_run(tmp_path), slower)
     shut = _ask(tmp_path)
     assert shut.verdict is GateVerdict.INCONCLUSIVE
-    assert "the run changed the load or the limits, or the level has changed since" in shut.why
-    assert "profile users is 800, not 1000" in shut.why
+    assert f"was planned by policy {OF_RUN}, and level nightly of policy {OF_RUN} differs" in shut.why
+    assert "load users is 800, not 1000" in shut.why
     assert "limit gateway_latency_ms_p95_max is 400.0, not 250.0" in shut.why
 
 
 def test_a_level_of_other_numbers_altogether_is_told_in_a_few(tmp_path: Path) -> None:
     """A pull request's run under the name of a nightly one."""
-    store_run(tmp_path, profile=msgspec.structs.replace(PROFILES["pull_request"], name="nightly"))
+    store_run(tmp_path, profile=msgspec.structs.replace(profile_of("pull_request"), name="nightly"))
     why = _ask(tmp_path).why
-    different = len(different_fields(PROFILES["pull_request"], PROFILES["nightly"])) - 1
-    assert "profile users is 100, not 1000" in why
-    assert why.count("profile ") == 3
+    different = len(different_fields(profile_of("pull_request"), profile_of("nightly"))) - 1
+    assert "load users is 100, not 1000" in why
+    assert why.count("load ") == 3
     assert why.endswith(f" and {different - 3} more.")
 
 

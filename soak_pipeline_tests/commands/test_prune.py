@@ -20,10 +20,10 @@ from soak_pipeline.commands.prune import QUIET_S, Rules, age_s_of, choose, prune
 from soak_pipeline.evidence.run_folder import RunFolder, run_folders
 from soak_pipeline.model.errors import BadInput, HarnessFailed
 from soak_pipeline.model.plan import RUN_ID_FORMAT, run_id_of
-from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.stages.target_lock import hold_target, release_target
 from soak_pipeline_tests.commands.gate_runs import store_run
+from soak_pipeline_tests.policies import POLICY, profile_of
 
 NOW = datetime(2027, 6, 1, 12, 0, tzinfo=UTC)
 FIRST = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
@@ -100,7 +100,7 @@ def test_a_second_time_there_is_nothing_left_to_do(tmp_path: Path, capsys: pytes
 
 
 def test_the_newest_run_of_each_level_and_target_stays(tmp_path: Path) -> None:
-    store_run(tmp_path, run_id="20261101T000000Z", release="", profile=PROFILES["pre_release"])
+    store_run(tmp_path, run_id="20261101T000000Z", release="", profile=profile_of("pre_release"))
     store_run(tmp_path, run_id="20261102T000000Z", release="", target="laptop")
     store_run(tmp_path, run_id="20261103T000000Z", release="")
     store_run(tmp_path, run_id="20261104T000000Z", release="")
@@ -261,7 +261,7 @@ def test_the_command_reads_the_releases_from_standard_input(tmp_path: Path) -> N
     assert run_ids(tmp_path) == [ids[0], ids[2]]
 
 
-LEVELS, RELEASES, COMMITS, TARGETS = (
+PRUNED_LEVELS, RELEASES, COMMITS, TARGETS = (
     ("nightly", "pre_release"),
     ("v1", "v2", "refs/tags/v2"),
     ("", "0123abc"),
@@ -269,7 +269,7 @@ LEVELS, RELEASES, COMMITS, TARGETS = (
 )
 RUNS = st.lists(
     st.tuples(
-        st.sampled_from(LEVELS),
+        st.sampled_from(PRUNED_LEVELS),
         st.sampled_from(("", *RELEASES)),
         st.sampled_from((*COMMITS, "0123abcdef")),
         st.sampled_from(TARGETS),
@@ -289,13 +289,13 @@ RULES = st.builds(
 def answers_at(reports: Path, now: datetime) -> dict[GateQuestion, GateAnswer]:
     questions = [
         GateQuestion(level=level, release=release, commit=commit, target=target, max_age_s=max_age_s)
-        for level in LEVELS
+        for level in PRUNED_LEVELS
         for release in RELEASES
         for commit in (None, *COMMITS)
         for target in (None, *TARGETS)
         for max_age_s in (3 * 86_400.0, 1e9)
     ]
-    return {question: answer(reports, question, now) for question in questions}
+    return {question: answer(reports, question, now, POLICY) for question in questions}
 
 
 ALL = [Rules(older_than_s=1.0, whole=True)]
@@ -317,7 +317,7 @@ def test_whatever_is_pruned_the_gate_answers_the_same_for_every_release(
             folder = store_run(
                 reports,
                 run_id=(FIRST + timedelta(days=night)).strftime(RUN_ID_FORMAT),
-                profile=PROFILES[level],
+                profile=profile_of(level),
                 release=release,
                 commit=commit,
                 target=target,

@@ -15,11 +15,9 @@ from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.clean import clean_run
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.errors import BadInput
-from soak_pipeline.model.plan import make_plan
-from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline_tests.evidence_factory import make_run
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +72,8 @@ def test_figures_are_of_the_soak(run: RunFolder) -> None:
 
 
 def _planned(tmp_path: Path, target: Target) -> Path:
-    plan = make_plan(
-        run_id="20261123T073000Z", profile=PROFILES["smoke"], target=target, thresholds=Thresholds(), seed=1
+    plan = plan_by(
+        run_id="20261123T073000Z", profile=profile_of("smoke"), target=target, thresholds=default_thresholds(), seed=1
     )
     folder = RunFolder(tmp_path, plan.run_id)
     folder.write_plan(plan)

@@ -17,6 +17,7 @@ from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.model.waivers import Waiver
 from soak_pipeline_tests.commands.gate_runs import NOW, store_run
+from soak_pipeline_tests.policies import POLICY
 
 TODAY = NOW.date()
 ENTRY = {"criterion": "nothing_leaks", "owner": "storage team", "reason": "known", "expiry": "2026-12-01"}
@@ -34,6 +35,7 @@ def _ask(tmp_path: Path, *entries: dict[str, object], now: datetime = NOW, **cri
         tmp_path,
         GateQuestion(level="nightly", release="v1.2.3", max_age_s=1e9),
         now,
+        POLICY,
         _write(tmp_path, *entries),
     )
 
@@ -142,7 +144,7 @@ def test_a_missing_verdict_cannot_be_waived(tmp_path: Path) -> None:
     (store_run(tmp_path).path / "verdict.json").unlink()
     question = GateQuestion(level="nightly", release="v1.2.3")
     every = [ENTRY | {"criterion": name} for name in CRITERION_NAMES if name != "load_was_valid"]
-    assert answer(tmp_path, question, NOW, _write(tmp_path, *every)).verdict is GateVerdict.INCONCLUSIVE
+    assert answer(tmp_path, question, NOW, POLICY, _write(tmp_path, *every)).verdict is GateVerdict.INCONCLUSIVE
 
 
 verdicts = st.sampled_from(list(Verdict))

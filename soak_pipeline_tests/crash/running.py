@@ -22,13 +22,12 @@ from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.defs.abandoned_runs import WORKER_TAG
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.model.plan import Plan, make_plan, run_id_of
-from soak_pipeline.model.profile import PROFILES
-from soak_pipeline.model.thresholds import Thresholds
+from soak_pipeline.model.plan import Plan, run_id_of
 from soak_pipeline.target.config import load_target
 from soak_pipeline_tests.crash.observing import processes_of
 from soak_pipeline_tests.defs.dagster_dev import ENDED, LOCATION
 from soak_pipeline_tests.load.processes import load_processes
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.target.prometheus_server import start_prometheus
 
 PATIENCE_S = 600.0
@@ -47,7 +46,7 @@ STEADY_S = 8.0
 T = TypeVar("T")
 
 SHORT = msgspec.structs.replace(
-    PROFILES["smoke"],
+    profile_of("smoke"),
     users=50,
     pace_s=0.5,
     soak_s=30.0,
@@ -55,7 +54,7 @@ SHORT = msgspec.structs.replace(
     load_workers=2,
     agents_per_tenant=3,
     fairness=msgspec.structs.replace(
-        PROFILES["smoke"].fairness,
+        profile_of("smoke").fairness,
         quiet_users=8,
         noisy_users_baseline=2,
         noisy_users_burst=16,
@@ -70,11 +69,11 @@ SHORT = msgspec.structs.replace(
 def short_plan(run_id: str, soak_s: float = SHORT.soak_s, prometheus_url: str | None = None) -> Plan:
     """The plan of a run to break; it is frozen before the pipeline would freeze its own."""
     target = load_target(PROJECT_ROOT / "infra" / "targets" / "embedded.yaml")
-    return make_plan(
+    return plan_by(
         run_id=run_id,
         profile=msgspec.structs.replace(SHORT, soak_s=soak_s),
         target=msgspec.structs.replace(target, prometheus_url=prometheus_url),
-        thresholds=Thresholds(),
+        thresholds=default_thresholds(),
         seed=int.from_bytes(run_id.encode()[-7:], "big") % 2**31,
     )
 

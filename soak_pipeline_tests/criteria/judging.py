@@ -8,28 +8,24 @@ import msgspec
 
 from soak_pipeline.criteria.registry import CRITERIA, judged_safely
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
-from soak_pipeline.model.profile import FairnessProfile, Profile
-from soak_pipeline.model.thresholds import Thresholds
+from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.verdict import CriterionResult, Finding
 from soak_pipeline_tests.evidence_factory import Defect, make_run
+from soak_pipeline_tests.policies import default_thresholds, profile_with
 
-SMALL = Profile(
-    name="small",
-    users=60,
-    soak_s=45.0,
-    warmup_s=5.0,
-    pace_s=1.0,
-    fairness=FairnessProfile(
-        quiet_users=30,
-        quiet_pace_s=0.5,
-        noisy_users_baseline=5,
-        noisy_users_burst=50,
-        noisy_pace_s=0.5,
-        window_s=4.0,
-        settle_s=0.5,
-        warmup_s=3.0,
-        pairs_by_look=(8, 12),
-    ),
+SMALL = profile_with(
+    {"name": "small", "users": 60, "soak_s": 45.0, "warmup_s": 5.0, "pace_s": 1.0},
+    {
+        "quiet_users": 30,
+        "quiet_pace_s": 0.5,
+        "noisy_users_baseline": 5,
+        "noisy_users_burst": 50,
+        "noisy_pace_s": 0.5,
+        "window_s": 4.0,
+        "settle_s": 0.5,
+        "warmup_s": 3.0,
+        "pairs_by_look": (8, 12),
+    },
 )
 """The run that these tests judge; its own numbers, so that tuning the built-in profiles moves no expected value."""
 
@@ -47,7 +43,7 @@ def evidence_of(
 ) -> RunEvidence:
     """Evidence of a synthetic run with some defects, to be judged under changed limits."""
     folder = make_run(tmp_path, profile=profile, defects=defects, seed=seed, looks=looks)
-    return read_evidence(folder, msgspec.structs.replace(Thresholds(), **limits))
+    return read_evidence(folder, msgspec.structs.replace(default_thresholds(), **limits))
 
 
 def judged(

@@ -28,11 +28,11 @@ from soak_pipeline.analysis.simulation import ar1_noise
 from soak_pipeline.criteria.registry import CRITERIA, judge_run, judged_safely
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.model.profile import Profile
-from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline_tests.criteria.judging import HALF_HOUR, SMALL
 from soak_pipeline_tests.evidence_defects import grow, slow_down
 from soak_pipeline_tests.evidence_factory import Defect, SyntheticRun, make_run
+from soak_pipeline_tests.policies import HEADROOMS
 
 SLO = "gateway_p95_is_under_slo"
 FAIRNESS = "quiet_tenants_are_protected"
@@ -86,7 +86,7 @@ def failing(probability: float) -> Defect:
 
 def leaking(times_headroom: float) -> Defect:
     """One gateway process grows by so many headrooms a day."""
-    per_hour = times_headroom * LEAK_SERIES["rss_bytes"].headroom / 24.0
+    per_hour = times_headroom * HEADROOMS["rss_bytes"] / 24.0
     return lambda run: grow(run, "platform", "gateway-1", "rss_bytes", per_hour)
 
 

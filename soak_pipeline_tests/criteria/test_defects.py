@@ -9,11 +9,11 @@ import pytest
 
 from soak_pipeline.criteria.registry import CRITERIA, judge_run
 from soak_pipeline.evidence.bundle import read_evidence
-from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline_tests.criteria.judging import HALF_HOUR, SMALL
 from soak_pipeline_tests.evidence_defects import DEFECTS
 from soak_pipeline_tests.evidence_factory import make_run
+from soak_pipeline_tests.policies import LEVELS, profile_of
 
 CHAIN, USAGE, TIMELINES, ROOTS, SLO, FAIRNESS, LEAKS, DECISIONS, FANOUT, TEARDOWN, LOAD = (
     criterion.name for criterion in CRITERIA
@@ -130,9 +130,9 @@ def test_a_healthy_smoke_run_passes_and_does_not_ask_about_leaks(tmp_path: Path,
     assert all(result.likely_cause is None for result in judgement.criteria if result.asked)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", LEVELS)
 def test_a_healthy_run_of_each_built_in_profile_is_judged_without_a_fail(tmp_path: Path, profile: str) -> None:
-    quick = msgspec.structs.replace(PROFILES[profile], users=60, pace_s=max(1.0, PROFILES[profile].soak_s / 300.0))
+    quick = msgspec.structs.replace(profile_of(profile), users=60, pace_s=max(1.0, profile_of(profile).soak_s / 300.0))
 
     judgement = judge_run(read_evidence(make_run(tmp_path, profile=quick)))
 

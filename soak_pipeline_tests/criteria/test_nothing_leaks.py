@@ -16,6 +16,7 @@ from soak_pipeline.model.verdict import Verdict
 from soak_pipeline_tests.criteria.judging import HALF_HOUR, evidence_of, finding_of, judged
 from soak_pipeline_tests.evidence_defects import MIB, change_output, drop_series, grow
 from soak_pipeline_tests.evidence_factory import SyntheticRun
+from soak_pipeline_tests.policies import HEADROOMS
 
 LEAKS = "nothing_leaks"
 GATEWAY_RSS = ("platform", "gateway-1", "rss_bytes")
@@ -44,7 +45,7 @@ def test_what_is_not_asked_takes_no_part_in_the_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("factor", "verdict"), [(0.999, Verdict.PASS), (1.0, Verdict.PASS), (1.01, Verdict.FAIL)])
 def test_growth_of_exactly_the_headroom_is_allowed(tmp_path: Path, factor: float, verdict: Verdict) -> None:
-    per_second = factor * LEAK_SERIES["rss_bytes"].headroom / 86_400.0
+    per_second = factor * HEADROOMS["rss_bytes"] / 86_400.0
 
     def line(run: SyntheticRun) -> None:
         replace_values(run, GATEWAY_RSS, lambda seconds: 100e6 + 0.5 + per_second * seconds)

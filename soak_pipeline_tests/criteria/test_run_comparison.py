@@ -15,12 +15,13 @@ from soak_pipeline.criteria.documents import latency_document
 from soak_pipeline.criteria.run_comparison import ComparedMetric, compare_evidence, spread_between_runs
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.model.documents import LatencyDocument
-from soak_pipeline.model.profile import PROFILES, Profile
+from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline_tests.evidence_defects import slow_down
 from soak_pipeline_tests.evidence_factory import make_run
+from soak_pipeline_tests.policies import profile_of
 
-LONG: Profile = msgspec.structs.replace(PROFILES["smoke"], users=100, pace_s=0.25, soak_s=300.0)
+LONG: Profile = msgspec.structs.replace(profile_of("smoke"), users=100, pace_s=0.25, soak_s=300.0)
 
 
 def _evidence(path: Path, *, seed: int, factor: float = 1.0) -> RunEvidence:

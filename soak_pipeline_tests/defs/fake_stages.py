@@ -21,7 +21,7 @@ from pathlib import Path
 
 from soak_pipeline.evidence.run_folder import RunFolder, write_json
 from soak_pipeline.model.errors import HarnessFailed
-from soak_pipeline.model.plan import make_plan, plan_hash
+from soak_pipeline.model.plan import plan_hash
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.stage_outputs import (
     Capability,
@@ -43,8 +43,8 @@ from soak_pipeline.model.stage_outputs import (
     TeardownReceipt,
 )
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, overall
+from soak_pipeline_tests.policies import PROVING, default_thresholds, plan_by
 
 SWITCHES = ("FAKE_VERDICT", "FAKE_SOAK_S", "FAKE_ERROR_IN", "FAKE_LOSES")
 NOW = "2026-11-23T07:30:00Z"
@@ -60,11 +60,11 @@ def provision(context, request) -> ProvisionedRun:
     _enter(context, "provision")
     if not context.folder.exists:
         context.folder.write_plan(
-            make_plan(
+            plan_by(
                 run_id=context.folder.run_id,
-                profile=request.resolved_profile(),
+                profile=request.resolved(PROVING).profile,
                 target=Target(name="fake", allow_load=True),
-                thresholds=Thresholds(),
+                thresholds=default_thresholds(),
                 seed=request.seed or 7,
                 release=request.release,
             )

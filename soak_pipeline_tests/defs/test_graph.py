@@ -11,7 +11,7 @@ from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.definitions import defs
 from soak_pipeline.defs.assets import settings
 from soak_pipeline.defs.assets.settings import code_version_of
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline_tests.policies import LEVELS
 
 PARENTS = {
     "provision": set(),
@@ -81,7 +81,7 @@ def test_there_is_one_check_per_criterion_and_one_that_blocks(graph) -> None:
 
 def test_there_is_one_job_per_level_over_the_same_assets() -> None:
     definitions = defs()
-    for profile in PROFILES:
+    for profile in LEVELS:
         job = definitions.resolve_job_def(f"{profile}_soak")
         assert {_name(key) for key in job.asset_layer.executable_asset_keys} == set(PARENTS)
         assert job.run_tags["dagster/max_retries"] == "0"

@@ -125,8 +125,8 @@ def test_a_stage_that_breaks_is(launcher: Launcher) -> None:
         ("{", "soak: the request on standard input cannot be read: Input data was truncated"),
         (
             '{"profile": "smokey"}',
-            "soak: stage provision failed: profile: unknown profile 'smokey'; known: smoke, pull_request, nightly, "
-            "pre_release",
+            "soak: stage provision failed: level 'smokey': is not in the policy; its levels are smoke, pull_request, "
+            "nightly, pre_release",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from soak_pipeline.defs.request import REQUESTED_RUN_TAG, requested_soak
 from soak_pipeline.defs.schedules import nightly_soak_schedule
-from soak_pipeline.model.profile import PROVING_PROFILES
+from soak_pipeline_tests.policies import PROVE_LEVELS
 
 
 def _request(definitions: dg.Definitions, instance: dg.DagsterInstance, **form: object) -> dg.DagsterRun:
@@ -58,7 +58,7 @@ def test_a_form_with_a_mistake_starts_nothing(definitions: dg.Definitions, insta
     assert instance.get_dynamic_partitions("soak_runs") == []
 
 
-@pytest.mark.parametrize("profile", PROVING_PROFILES)
+@pytest.mark.parametrize("profile", PROVE_LEVELS)
 def test_a_form_cannot_ask_for_the_load_of_a_proof(
     definitions: dg.Definitions, instance: dg.DagsterInstance, profile: str
 ) -> None:
@@ -67,8 +67,21 @@ def test_a_form_cannot_ask_for_the_load_of_a_proof(
     assert instance.get_dynamic_partitions("soak_runs") == []
     (failure,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     cause = failure.dagster_event.step_failure_data.error.cause
-    assert f"profile: {profile!r} is for soak prove" in cause.message
-    assert "allowed: smoke, pull_request, nightly, pre_release; choose one of them" in cause.message
+    assert f"level {profile!r}: is not in the policy; its levels are smoke, pull_request, nightly" in cause.message
+
+
+def test_a_level_without_a_job_here_starts_nothing(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    policy = tmp_path / "other.yaml"
+    policy.write_text("levels: {canary: {like: smoke}}")
+    run = _request(definitions, instance, profile="canary", policy_path=str(policy))
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert instance.get_dynamic_partitions("soak_runs") == []
+    (failure,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    assert "set SOAK_POLICY to the policy that has it, and reload" in (
+        failure.dagster_event.step_failure_data.error.cause.message
+    )
 
 
 @pytest.mark.parametrize("line", ["production: true", "allow_load: false", "max_users: 10"])

@@ -7,17 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soak_pipeline.defs.run_config import SoakConfig, run_config_of
-from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.request import SoakRequest
+from soak_pipeline_tests.policies import LEVELS
 
 text = st.text(max_size=20)
 requests = st.builds(
     SoakRequest,
-    profile=st.sampled_from(sorted(PROFILES)),
+    profile=st.sampled_from(sorted(LEVELS)),
     target_path=text,
+    policy_path=text,
+    scale=st.none() | st.floats(0.01, 10),
     users=st.none() | st.integers(1, 20_000),
     run_time=st.none() | st.sampled_from(["90s", "60m", "1h30m"]),
-    fairness_order=st.sampled_from(["abba", "classic"]),
+    fairness_order=st.none() | st.sampled_from(["abba", "classic"]),
     release=text,
     commit=text,
     seed=st.none() | st.integers(0, 2**32 - 1),

@@ -31,9 +31,12 @@ def _problem_with(arguments: list[str]) -> str:
     name, *rest = arguments
     if name == "COMMAND" or "|" in " ".join(rest):
         return ""
-    if name not in app.commands:
+    command: click.Command | None = app.commands.get(name)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        name, *rest = rest
+        command = command.commands.get(name)
+    if command is None:
         return "no such command"
-    command = app.commands[name]
     try:
         with click.Context(app) as parent:
             command.make_context(name, rest, parent=parent)
@@ -49,7 +52,8 @@ def _problem_with(arguments: list[str]) -> str:
 def test_a_wrong_call_is_refused() -> None:
     assert "no such command" in _problem_with(["jduge", "20261123T073000Z"])
     assert "--thresholds" in _problem_with(["judge", "20261123T073000Z", "--thresholds", "x=1"])
-    assert "weekly" in _problem_with(["gate", "--level", "weekly", "--release", "v1"])
+    assert "xml" in _problem_with(["gate", "--level", "nightly", "--release", "v1", "--format", "xml"])
+    assert "no such command" in _problem_with(["policy", "shw"])
 
 
 @each

@@ -87,7 +87,7 @@ def test_every_outcome_and_phase_is_documented() -> None:
 def test_every_stage_and_threshold_is_known() -> None:
     text = sections()["outputs/"]
     assert [stage for stage in (*STAGE_OUTPUTS, "post_run_checks", "report") if f"`{stage}`" not in text] == []
-    assert "thresholds.py" in sections()["plan.json"]
+    assert "criteria.md#limits" in sections()["plan.json"]
 
 
 def test_every_written_file_has_its_section(tmp_path: Path) -> None:

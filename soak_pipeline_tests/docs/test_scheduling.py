@@ -16,7 +16,7 @@ def test_every_variable_is_documented() -> None:
         for name, value in vars(module).items()
         if name.endswith("_VARIABLE")
     }
-    assert len(variables) == 8
+    assert len(variables) == 9
     assert [value for value in variables if f"`{value}`" not in TEXT] == []
 
 

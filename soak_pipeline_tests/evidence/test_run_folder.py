@@ -8,11 +8,9 @@ import pytest
 from soak_pipeline.evidence.files import write_atomically
 from soak_pipeline.evidence.run_folder import RunFolder, run_folders
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
-from soak_pipeline.model.plan import make_plan
-from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.thresholds import Thresholds
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 RUN_ID = "20261123T073000Z"
 EVIDENCE = PhaseEvidence(phase="soak", status=StageStatus.COMPLETE, reason="", sessions=())
@@ -20,7 +18,9 @@ EVIDENCE = PhaseEvidence(phase="soak", status=StageStatus.COMPLETE, reason="", s
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    plan = make_plan(run_id=RUN_ID, profile=PROFILES["smoke"], target=Target(name="t"), thresholds=Thresholds(), seed=1)
+    plan = plan_by(
+        run_id=RUN_ID, profile=profile_of("smoke"), target=Target(name="t"), thresholds=default_thresholds(), seed=1
+    )
     folder = RunFolder(tmp_path, RUN_ID)
     folder.write_plan(plan)
     return folder
@@ -98,8 +98,8 @@ def test_a_symbolic_link_is_no_run_folder(tmp_path: Path) -> None:
 
 def test_run_folders_are_listed_oldest_first(tmp_path: Path) -> None:
     for run_id in ("20261124T000000Z", "20261123T000000Z"):
-        plan = make_plan(
-            run_id=run_id, profile=PROFILES["smoke"], target=Target(name="t"), thresholds=Thresholds(), seed=1
+        plan = plan_by(
+            run_id=run_id, profile=profile_of("smoke"), target=Target(name="t"), thresholds=default_thresholds(), seed=1
         )
         RunFolder(tmp_path, run_id).write_plan(plan)
     (tmp_path / "soak" / "notes").mkdir()

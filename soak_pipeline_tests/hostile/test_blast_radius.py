@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import msgspec
@@ -16,11 +18,10 @@ from soak_pipeline.load.operations import authority_of
 from soak_pipeline.load.runtime import LoadRuntime
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.errors import BadInput, LoadRefused
-from soak_pipeline.model.plan import Plan, make_plan, peak_load, soak_session
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.plan import Plan, at_size, peak_load, soak_session
+from soak_pipeline.model.profile import scaled
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.load_session import claim_target
 from soak_pipeline.stages.provision import provision
@@ -29,6 +30,7 @@ from soak_pipeline.target.addresses import addresses_of
 from soak_pipeline.target.config import load_target, refuse_beyond_caps
 from soak_pipeline_tests.hostile.server import answering, hostile, response
 from soak_pipeline_tests.load.example_run import RUN_ID, example_plan, provisioned_for
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -37,11 +39,11 @@ OK = response(b'{"status": "ok"}')
 
 
 def _plan(profile: str, **target: object) -> Plan:
-    return make_plan(
+    return plan_by(
         run_id=RUN_ID,
-        profile=PROFILES[profile],
+        profile=profile_of(profile),
         target=msgspec.structs.replace(Target(name="t", gateway_url="http://h"), **target),
-        thresholds=Thresholds(),
+        thresholds=default_thresholds(),
         seed=1,
     )
 
@@ -58,17 +60,34 @@ def test_a_plan_at_the_caps_is_allowed_and_one_beyond_is_refused() -> None:
     with pytest.raises(LoadRefused) as caught:
         refuse_beyond_caps(_plan("nightly", max_users=999, max_requests_per_second=499.0))
     assert caught.value.problems == (
-        "the plan has up to 1,000 virtual users at a time, the target allows 999 (max_users);"
-        " take a smaller profile or fewer --users",
-        "the plan sends up to 500 requests/s, the target allows 499 (max_requests_per_second);"
-        " take a smaller profile or fewer --users",
+        "the plan has up to 1,000 virtual users at a time, the target allows 999 (max_users)",
+        "the plan sends up to 500 requests/s, the target allows 499 (max_requests_per_second)",
+        "level nightly fits with --scale 0.99; or give the policy a level of that size",
     )
 
 
+@pytest.mark.parametrize(
+    ("caps", "advice"),
+    [
+        ({"max_users": 4}, "level smoke fits at no scale down to 0.01: give the policy a level with fewer users"),
+        ({"max_users": 20}, "level smoke fits with --scale 0.11"),
+        ({"max_users": 40}, "level smoke fits with --scale 0.24"),
+        ({"max_requests_per_second": 40.0}, "level smoke fits with --scale 0.11"),
+    ],
+)
+def test_the_advice_about_a_smaller_load_works(caps: dict[str, Any], advice: str) -> None:
+    with pytest.raises(LoadRefused) as caught:
+        refuse_beyond_caps(_plan("smoke", **caps))
+    assert caught.value.problems[-1].startswith(advice)
+    if scale := re.search(r"--scale ([\d.]+)", advice):
+        plan = _plan("smoke", **caps)
+        refuse_beyond_caps(at_size(plan, scaled(plan.profile, float(scale[1]))))
+
+
 def test_more_than_the_profiles_own_cap_is_refused_before_it_is_throttled() -> None:
-    crowded = msgspec.structs.replace(PROFILES["smoke"], users=2_001)
+    crowded = msgspec.structs.replace(profile_of("smoke"), users=2_001)
     plan = msgspec.structs.replace(_plan("smoke"), profile=crowded)
-    plan = make_plan(run_id=RUN_ID, profile=crowded, target=plan.target, thresholds=Thresholds(), seed=1)
+    plan = plan_by(run_id=RUN_ID, profile=crowded, target=plan.target, thresholds=default_thresholds(), seed=1)
     with pytest.raises(LoadRefused, match=r"2,001 requests/s, the profile allows 2,000"):
         refuse_beyond_caps(plan)
 
@@ -158,8 +177,8 @@ def test_an_environment_that_changed_sends_no_load_elsewhere(
     context = staged(T_GATEWAY="http://other.example")
     path = tmp_path / "target.yaml"
     path.write_text(f"{TARGET}load_hosts: [127.0.0.1]\nallow_load: true\n")
-    plan = make_plan(
-        run_id=RUN_ID, profile=PROFILES["smoke"], target=load_target(path), thresholds=Thresholds(), seed=1
+    plan = plan_by(
+        run_id=RUN_ID, profile=profile_of("smoke"), target=load_target(path), thresholds=default_thresholds(), seed=1
     )
     context.folder.write_plan(plan)
     with pytest.raises(LoadRefused, match=r"other\.example"):

@@ -18,6 +18,7 @@ from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.report.verdict_document import VERDICT_FILE, verdict_document
 from soak_pipeline.stages.post_run_checks import judge_folder
 from soak_pipeline_tests.evidence_factory import RUN_ID, make_run
+from soak_pipeline_tests.policies import POLICY
 
 NEWER_ID = "20261123T083000Z"
 SOON_AFTER = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -48,7 +49,7 @@ def copied(reports: Path, tmp_path: Path) -> Path:
 
 
 def _asked(reports: Path) -> GateVerdict:
-    return answer(reports, GateQuestion(level="pull_request", release="v1.2.3"), SOON_AFTER).verdict
+    return answer(reports, GateQuestion(level="pull_request", release="v1.2.3"), SOON_AFTER, POLICY).verdict
 
 
 def _flipped(path: Path, at: int, bits: int) -> bytes:

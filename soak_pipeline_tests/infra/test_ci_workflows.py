@@ -16,8 +16,8 @@ import yaml
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.cli import app
-from soak_pipeline.model.profile import PROFILES
 from soak_pipeline.target.config import load_target
+from soak_pipeline_tests.policies import profile_of
 
 WORKFLOWS = sorted((PROJECT_ROOT / "infra" / "ci").glob("*.yaml"))
 LEVELS = {"pull-request": "pull_request", "nightly": "nightly", "pre-release": "pre_release"}
@@ -122,7 +122,7 @@ def test_the_waivers_reach_the_gate_when_there_are_some(path: Path, tmp_path: Pa
 @each_soak
 def test_there_is_time_for_the_soak_and_an_end(path: Path) -> None:
     (job,) = yaml.safe_load(path.read_text())["jobs"].values()
-    profile = PROFILES[LEVELS[path.stem]]
+    profile = profile_of(LEVELS[path.stem])
     assert profile.soak_s / 60 + 30 <= job["timeout-minutes"] < 360
 
 

@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry, Histogram, start_http_server
 
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.stage_outputs import HistogramSource, ServerLatency
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.target.databases import Unreadable
 from soak_pipeline.target.metrics import LATENCY_METRIC, prometheus_range
 from soak_pipeline.telemetry.server_latency import server_latency_from_prometheus
 from soak_pipeline_tests.infra.servers import free_port
+from soak_pipeline_tests.policies import default_thresholds
 from soak_pipeline_tests.target import examples
 from soak_pipeline_tests.target.prometheus_server import PROMETHEUS, WITHOUT, start_prometheus
 
@@ -102,7 +102,7 @@ def test_the_histogram_of_the_window_comes_through_a_prometheus(tmp_path: Path) 
         wait_until(lambda: time.time() - epoch_s > end_s + 0.5, "the window ends")
 
         latencies = server_latency_from_prometheus(plan, url, start_s, end_s)
-        other = msgspec.structs.replace(plan, thresholds=Thresholds(gateway_latency_ms_p95_max=200.0))
+        other = msgspec.structs.replace(plan, thresholds=default_thresholds(gateway_latency_ms_p95_max=200.0))
         no_boundary = server_latency_from_prometheus(other, url, start_s, end_s)[0]
 
     # Twice 60 + 20 at or under the boundary, of twice 85.

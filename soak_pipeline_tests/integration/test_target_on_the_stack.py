@@ -18,12 +18,10 @@ import pytest
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.telemetry import SeriesKey, Telemetry, read_telemetry
-from soak_pipeline.model.plan import TOOLS, Plan, make_plan, run_id_of
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.plan import TOOLS, Plan, run_id_of
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.stage_outputs import Capability, ProvisionedTenant
 from soak_pipeline.model.target import StopLever
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.target import accounts
 from soak_pipeline.target.audit import TenantAudit, executed_after, read_tenant
 from soak_pipeline.target.clean import clean_run
@@ -40,6 +38,7 @@ from soak_pipeline.target.stop import Silence, block_tenants
 from soak_pipeline.target.timelines import read_timelines
 from soak_pipeline.telemetry.sampler import Sampler
 from soak_pipeline.telemetry.server_latency import server_latency_from_telemetry
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 pytestmark = pytest.mark.integration
 
@@ -109,12 +108,12 @@ def run(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     target = load_target(PROJECT_ROOT / "infra" / "targets" / "embedded.yaml")
     resolved = resolve(target, environment)
     refuse_unless_load_allowed(resolved)
-    smoke = PROFILES["smoke"]
+    smoke = profile_of("smoke")
     profile = msgspec.structs.replace(
         smoke, agents_per_tenant=2, telemetry_interval_s=0.5, fanout=msgspec.structs.replace(smoke.fanout, agents=5)
     )
     run_id = run_id_of(datetime.now(UTC))
-    plan = make_plan(run_id=run_id, profile=profile, target=target, thresholds=Thresholds(), seed=1)
+    plan = plan_by(run_id=run_id, profile=profile, target=target, thresholds=default_thresholds(), seed=1)
     capabilities, clock_skew_s = preflight(resolved, plan)
     tenants = provision(resolved, plan)
     assert provision(resolved, plan) == tenants
@@ -253,7 +252,7 @@ def test_a_tampered_row_is_found(run: Run) -> None:
 
 def test_a_revoked_permission_denies_and_a_regranted_one_allows(environment: dict[str, str], run: Run) -> None:
     planned = msgspec.structs.replace(run.plan, run_id="20261123T073000Z")
-    plan = make_plan(
+    plan = plan_by(
         run_id=planned.run_id, profile=planned.profile, target=planned.target, thresholds=planned.thresholds, seed=1
     )
     tenants = provision(run.resolved, plan)

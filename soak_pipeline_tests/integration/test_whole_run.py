@@ -19,11 +19,9 @@ from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.clean import clean_run
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.credentials import tenant_password
-from soak_pipeline.model.plan import make_plan, run_id_of
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.plan import run_id_of
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import PlatformEvidence, ProvisionedRun, StageStatus, TeardownReceipt
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.stages.agent_fanout import fan_out
 from soak_pipeline.stages.context import StageContext
@@ -37,6 +35,7 @@ from soak_pipeline.stages.target_lock import release_target
 from soak_pipeline.stages.teardown import teardown
 from soak_pipeline.target.config import load_target, resolve
 from soak_pipeline_tests.hostile.secrets import Search
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -45,14 +44,14 @@ STATISTICAL = {"quiet_tenants_are_protected", "gateway_p95_is_under_slo", "load_
 """Decided by latency or load on a shared machine, in windows too short to decide: anything but FAIL is right."""
 
 SMALL = msgspec.structs.replace(
-    PROFILES["smoke"],
+    profile_of("smoke"),
     users=20,
     pace_s=0.1,
     soak_s=8.0,
     warmup_s=1.0,
     agents_per_tenant=2,
     fairness=msgspec.structs.replace(
-        PROFILES["smoke"].fairness,
+        profile_of("smoke").fairness,
         quiet_users=5,
         noisy_users_baseline=1,
         noisy_users_burst=10,
@@ -115,11 +114,11 @@ def context(directory: Path, search: Search) -> Iterator[StageContext]:
         environment = {**os.environ, **stack, "SOAK_STATE_DIR": str(directory / "state")}
         run_id = run_id_of(datetime.now(UTC))
         folder = RunFolder(directory / "reports", run_id)
-        plan = make_plan(
+        plan = plan_by(
             run_id=run_id,
             profile=SMALL,
             target=load_target(EMBEDDED),
-            thresholds=Thresholds(),
+            thresholds=default_thresholds(),
             seed=1,
             release="v1",
         )

@@ -8,13 +8,13 @@ import msgspec
 
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.credentials import tenant_user_email
-from soak_pipeline.model.plan import LoadSession, Plan, TenantLoad, Window, make_plan, plan_hash
-from soak_pipeline.model.profile import PROFILES, FanoutProfile, Profile
+from soak_pipeline.model.plan import LoadSession, Plan, TenantLoad, Window, plan_hash
+from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.stage_outputs import ProvisionedRun, ProvisionedTenant
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.thresholds import Thresholds
-from soak_pipeline.model.traffic import STANDARD_MIX, Kind, Phase
+from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline_tests.load.small_platform import OPERATOR_EMAIL, OPERATOR_PASSWORD, Behaviour
+from soak_pipeline_tests.policies import MIX, default_thresholds, plan_by, profile_of
 
 RUN_ID = "20261123T073000Z"
 ENVIRONMENT = {"ACP_ADMIN_EMAIL": OPERATOR_EMAIL, "ACP_ADMIN_PASSWORD": OPERATOR_PASSWORD}
@@ -23,16 +23,16 @@ ENVIRONMENT = {"ACP_ADMIN_EMAIL": OPERATOR_EMAIL, "ACP_ADMIN_PASSWORD": OPERATOR
 def example_plan(**changes: object) -> Plan:
     """The smoke plan with few fan-out agents; `changes` are fields of the profile."""
     profile: Profile = msgspec.structs.replace(
-        PROFILES["smoke"],
+        profile_of("smoke"),
         spawn_per_second=100.0,
         telemetry_interval_s=1.0,
-        fanout=FanoutProfile(agents=6, calls_per_agent=3, revoked_agents=2),
+        fanout=msgspec.structs.replace(profile_of("smoke").fanout, agents=6, calls_per_agent=3, revoked_agents=2),
     )
-    return make_plan(
+    return plan_by(
         run_id=RUN_ID,
         profile=msgspec.structs.replace(profile, **changes),
         target=Target(name="small", allow_load=True, gateway_url="http://127.0.0.1"),
-        thresholds=Thresholds(),
+        thresholds=default_thresholds(),
         seed=7,
     )
 
@@ -76,7 +76,7 @@ def example_session(
 ) -> LoadSession:
     """A warm-up and a soak."""
     users = users or {"A": 6, "B": 2, "C": 1, "D": 1, "E": 1}
-    mix = dict(STANDARD_MIX) if mix is None else mix
+    mix = dict(MIX) if mix is None else mix
     loads = {tenant: TenantLoad(active_users=count, pace_s=pace_s, mix=mix) for tenant, count in users.items()}
     return LoadSession(
         name=name,

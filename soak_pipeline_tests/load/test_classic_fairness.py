@@ -13,7 +13,7 @@ from soak_pipeline.criteria.registry import judge_run
 from soak_pipeline.evidence.bundle import read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.documents import FairnessDocument
-from soak_pipeline.model.profile import PROFILES, FairnessProfile, classic_fairness
+from soak_pipeline.model.profile import FairnessProfile, classic_fairness
 from soak_pipeline.model.stage_outputs import StageStatus
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.fairness import measure_fairness
@@ -21,10 +21,11 @@ from soak_pipeline.stages.report import report_folder
 from soak_pipeline.stages.target_lock import release_target
 from soak_pipeline_tests.load.example_run import ENVIRONMENT, behaviour_for, example_plan, provisioned_for
 from soak_pipeline_tests.load.small_platform import running_platform
+from soak_pipeline_tests.policies import profile_of
 
 FEW = 5
 SHORT: FairnessProfile = msgspec.structs.replace(
-    classic_fairness(PROFILES["smoke"].fairness),
+    classic_fairness(profile_of("smoke").fairness),
     quiet_users=12,
     quiet_pace_s=0.2,
     noisy_users_baseline=5,

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from soak_pipeline.load.schedule import JITTER_SHARE, Entry, UserSchedule, deck_of, user_indices
 from soak_pipeline.model.plan import LoadSession, TenantLoad, Window, fairness_session, soak_session
-from soak_pipeline.model.traffic import KIND_OF, STANDARD_MIX, Kind, Phase
+from soak_pipeline.model.traffic import KIND_OF, Kind, Phase
 from soak_pipeline_tests.load.example_run import example_plan
+from soak_pipeline_tests.policies import MIX
 
 
 def session_of(users: int, pace_s: float, *durations_s: float, mix: dict[Kind, float] | None = None) -> LoadSession:
-    load = TenantLoad(active_users=users, pace_s=pace_s, mix=mix or dict(STANDARD_MIX))
+    load = TenantLoad(active_users=users, pace_s=pace_s, mix=mix or dict(MIX))
     windows, start_s = [], 0.0
     for index, duration_s in enumerate(durations_s):
         window = Window(
@@ -116,7 +117,7 @@ def test_the_mix_of_every_user_is_exact_over_a_cycle() -> None:
 @pytest.mark.parametrize(
     ("mix", "size"),
     [
-        (dict(STANDARD_MIX), 20),
+        (dict(MIX), 20),
         ({Kind.ALLOWED: 1.0}, 20),
         ({Kind.ALLOWED: 0.83, Kind.READ: 0.17}, 100),
     ],

@@ -29,7 +29,6 @@ from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import LoadSession, Plan
 from soak_pipeline.model.progress import Progress
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
-from soak_pipeline.model.traffic import PROBE_MIX
 from soak_pipeline_tests.infra.servers import free_port
 from soak_pipeline_tests.load.example_run import (
     ENVIRONMENT,
@@ -40,6 +39,7 @@ from soak_pipeline_tests.load.example_run import (
 )
 from soak_pipeline_tests.load.processes import load_processes
 from soak_pipeline_tests.load.small_platform import OPERATOR_PASSWORD, running_platform
+from soak_pipeline_tests.policies import EXECUTED_ONLY
 
 
 def run(
@@ -236,7 +236,7 @@ def test_latency_from_the_intended_start_shows_a_stall_that_the_service_time_hid
     # 10 executions per second and user; the platform stalls once for 1 s. Each user has one request in flight then:
     # by service time about one request in 30 is slow, from the intended start about ten are.
     plan = example_plan()
-    session = example_session(users={"A": 10}, pace_s=0.1, warmup_s=0.5, soak_s=2.5, mix=dict(PROBE_MIX))
+    session = example_session(users={"A": 10}, pace_s=0.1, warmup_s=0.5, soak_s=2.5, mix=dict(EXECUTED_ONLY))
     with running_platform(behaviour_for(plan, stall_after_s=1.0, stall_s=1.0)) as platform:
         report = run(tmp_path, platform.url, plan=plan, session=session)
     assert report.status is StageStatus.COMPLETE
@@ -299,7 +299,7 @@ def test_an_attack_that_passes_is_wrongly_allowed(tmp_path: Path) -> None:
 def test_broken_answers_are_told_apart(tmp_path: Path, answer: str, outcome: str) -> None:
     plan = example_plan()
     with running_platform(behaviour_for(plan, execute_answer=answer)) as platform:
-        session = example_session(users={"A": 3}, soak_s=1.0, mix=dict(PROBE_MIX))
+        session = example_session(users={"A": 3}, soak_s=1.0, mix=dict(EXECUTED_ONLY))
         report = run(tmp_path, platform.url, plan=plan, session=session)
     assert report.status is StageStatus.COMPLETE
     table = read_requests(tmp_path / "requests")
@@ -379,7 +379,7 @@ def test_a_caller_that_raises_stops_the_load_and_the_report_is_kept(tmp_path: Pa
 def test_the_targets_cap_holds_over_all_workers(tmp_path: Path) -> None:
     plan = example_plan(load_workers=2)
     plan = msgspec.structs.replace(plan, target=msgspec.structs.replace(plan.target, max_requests_per_second=20.0))
-    session = example_session(users={"A": 10}, pace_s=0.1, warmup_s=0.5, soak_s=2.5, mix=dict(PROBE_MIX))
+    session = example_session(users={"A": 10}, pace_s=0.1, warmup_s=0.5, soak_s=2.5, mix=dict(EXECUTED_ONLY))
     with running_platform(behaviour_for(plan)) as platform:
         report = run(tmp_path, platform.url, plan=plan, session=session)
     assert report.status is StageStatus.COMPLETE

@@ -11,21 +11,25 @@ from soak_pipeline.model.plan import (
     Plan,
     checked_run_id,
     fairness_session,
-    make_plan,
     plan_hash,
     run_id_of,
     soak_session,
 )
-from soak_pipeline.model.profile import PROFILES, Profile, profile_named
+from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.traffic import Phase
+from soak_pipeline_tests.policies import LEVELS, default_thresholds, plan_by, profile_of
 
 RUN_ID = "20261123T073000Z"
 
 
-def _plan(profile: Profile = PROFILES["smoke"], seed: int = 1) -> Plan:
-    return make_plan(run_id=RUN_ID, profile=profile, target=Target(name="local"), thresholds=Thresholds(), seed=seed)
+SMOKE = profile_of("smoke")
+
+
+def _plan(profile: Profile = SMOKE, seed: int = 1) -> Plan:
+    return plan_by(
+        run_id=RUN_ID, profile=profile, target=Target(name="local"), thresholds=default_thresholds(), seed=seed
+    )
 
 
 def _phases(session: LoadSession) -> str:
@@ -41,7 +45,7 @@ def test_a_plan_survives_json() -> None:
 def test_the_hash_binds_every_number() -> None:
     assert plan_hash(_plan()) == plan_hash(_plan())
     assert plan_hash(_plan()) != plan_hash(_plan(seed=2))
-    assert plan_hash(_plan()) != plan_hash(_plan(PROFILES["pull_request"]))
+    assert plan_hash(_plan()) != plan_hash(_plan(profile_of("pull_request")))
 
 
 def test_time_zero_is_the_run_id() -> None:
@@ -78,24 +82,24 @@ def test_only_the_noisy_tenant_changes_between_baseline_and_burst() -> None:
 
 
 def test_a_long_burst_follows_the_first_look() -> None:
-    plan = _plan(PROFILES["nightly"])
+    plan = _plan(profile_of("nightly"))
     assert _phases(fairness_session(plan, 0)) == "w" + "ABBA" * 3 + "B"
     assert fairness_session(plan, 0).windows[-1].duration_s == 300.0
     assert _phases(fairness_session(plan, 1)) == "w" + "ABBA"
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", LEVELS)
 def test_the_classic_order_is_ten_minutes_of_baseline_and_ten_of_burst(name: str) -> None:
-    classic = profile_named(name, fairness_order="classic")
+    classic = profile_of(name, fairness_order="classic")
     session = fairness_session(_plan(classic), 0)
     assert classic.fairness.pairs_by_look == (1,)
     assert _phases(session) == "wAB"
     assert [window.duration_s for window in session.windows[1:]] == [600.0, 600.0]
-    assert session.windows[1].loads == fairness_session(_plan(PROFILES[name]), 0).windows[1].loads
+    assert session.windows[1].loads == fairness_session(_plan(profile_of(name)), 0).windows[1].loads
 
 
 def test_the_soak_follows_its_warm_up_at_the_same_load() -> None:
-    warmup, soak = soak_session(_plan(PROFILES["nightly"])).windows
+    warmup, soak = soak_session(_plan(profile_of("nightly"))).windows
     assert (warmup.phase, soak.phase) == (Phase.WARMUP, Phase.SOAK)
     assert warmup.loads == soak.loads
     assert sum(load.requests_per_second for load in soak.loads.values()) == 500.0

@@ -10,7 +10,8 @@ import pytest
 
 from soak_pipeline.model.plan import Plan, plan_hash, plan_hash_as_stored
 from soak_pipeline.model.stored import different_fields, stored_shape
-from soak_pipeline_tests.model.test_plan import PROFILES, _plan
+from soak_pipeline_tests.model.test_plan import _plan
+from soak_pipeline_tests.policies import profile_of
 
 
 class Inner(msgspec.Struct):
@@ -95,7 +96,7 @@ def test_a_plan_with_an_unknown_field_is_refused_with_its_name(where: tuple[Any,
 
 
 def test_different_fields_are_named_with_both_values() -> None:
-    smoke, nightly = PROFILES["smoke"], PROFILES["nightly"]
+    smoke, nightly = profile_of("smoke"), profile_of("nightly")
     assert different_fields(smoke, smoke) == {}
     changed = different_fields(smoke, nightly)
     assert changed["users"] == (100, 1000)

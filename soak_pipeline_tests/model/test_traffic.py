@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import uuid
 
-from soak_pipeline.model.traffic import KIND_OF, STANDARD_MIX, Kind, Operation, request_id_of
+from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, request_id_of
+from soak_pipeline_tests.policies import MIX
 
 
 def test_every_operation_has_a_kind_and_every_kind_an_operation() -> None:
@@ -11,7 +12,7 @@ def test_every_operation_has_a_kind_and_every_kind_an_operation() -> None:
 
 
 def test_the_mix_is_whole() -> None:
-    assert sum(STANDARD_MIX.values()) == 1.0
+    assert sum(MIX.values()) == 1.0
 
 
 def test_request_ids_are_canonical_uuids_and_unique() -> None:

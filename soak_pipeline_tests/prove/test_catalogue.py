@@ -10,12 +10,13 @@ from infra.acp import faults
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.model.errors import BadInput
-from soak_pipeline.model.profile import duration_s_of, profile_named
-from soak_pipeline.model.thresholds import Thresholds, with_overrides
+from soak_pipeline.model.profile import duration_s_of
+from soak_pipeline.model.thresholds import with_overrides
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.lane import SETTINGS, THRESHOLDS
 from soak_pipeline.prove.rows import Disturbance, Row
+from soak_pipeline_tests.policies import default_thresholds, profile_of
 
 CAUSES_DIR = PROJECT_ROOT / "soak_pipeline" / "criteria"
 ROWS = pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
@@ -44,8 +45,8 @@ def test_a_row_names_criteria_causes_profile_and_limits_that_exist(row: Row) -> 
     for turn in row.turns:
         assert turn.verdict is not Verdict.PASS
         assert f'"{turn.cause}"' in sources or re.fullmatch(r"[a-z_]+_grows", turn.cause), turn.cause
-    assert profile_named(row.profile, users=row.users).name == row.profile
-    with_overrides(Thresholds(), THRESHOLDS | dict(row.thresholds))
+    assert profile_of(row.profile, users=row.users).name == row.profile
+    with_overrides(default_thresholds(), THRESHOLDS | dict(row.thresholds))
     assert row.run_time is None or duration_s_of(row.run_time) > 0
     assert all(name.startswith("ACP_") for name in {*SETTINGS, *row.settings})
 

@@ -23,7 +23,7 @@ from soak_pipeline.prove import lane, platform
 from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.disturbing import Planting, starve
 from soak_pipeline.prove.judging import Outcome, RowResult, judge_row
-from soak_pipeline.prove.lane import Lane, pages_of, prove_row, run_command, run_row
+from soak_pipeline.prove.lane import POLICY, Lane, pages_of, prove_row, run_command, run_row
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
 
 BOTH = Row(
@@ -69,7 +69,8 @@ def test_the_command_carries_size_and_limits() -> None:
     command = run_command(rows_named(["clean_leaks"])[0], Path("/r"), Path("/t.yaml"))
 
     text = " ".join(command)
-    assert "run --profile prove --target /t.yaml --reports /r --run-time" in text
+    assert "--profile prove --target /t.yaml --reports /r --run-time" in text
+    assert f"run --policy {POLICY} " in text
     assert "--set fairness_latency_p99_ratio_max=2 " in text
     assert "--set leak_horizon_h=0.25" in text
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from soak_pipeline.model.plan import Plan, make_plan
-from soak_pipeline.model.profile import profile_named
+from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, overall
 from soak_pipeline.report.verdict_document import VerdictDocument, verdict_document
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 RUN_ID = "20261123T073000Z"
 HOSTILE = "<script>alert(1)</script>\x1b[2J\x00\u202e|`*[x](http://evil.example)\n</style>]]>&\"'"
@@ -16,11 +15,11 @@ HOSTILE = "<script>alert(1)</script>\x1b[2J\x00\u202e|`*[x](http://evil.example)
 
 def plan() -> Plan:
     """A smoke plan."""
-    return make_plan(
+    return plan_by(
         run_id=RUN_ID,
-        profile=profile_named("smoke"),
+        profile=profile_of("smoke"),
         target=Target(name="local", allow_load=True, gateway_url="http://127.0.0.1:18000"),
-        thresholds=Thresholds(),
+        thresholds=default_thresholds(),
         seed=7,
         release="v1.4.0",
         commit="0123abc",

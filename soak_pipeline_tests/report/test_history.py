@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from soak_pipeline.model.profile import PROFILES, profile_named
-from soak_pipeline.report.history import StoredRun, history_html, stored_run, stored_runs, write_history
+from soak_pipeline.report.history import StoredRun, history_html, stored_run, stored_runs, told_apart, write_history
+from soak_pipeline_tests.policies import OF_RUN, profile_of
 from soak_pipeline_tests.report import examples
 from soak_pipeline_tests.report.runs import reported_run
 from soak_pipeline_tests.report.test_html import Page
@@ -102,18 +103,22 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_of_another_load_is_no_history_of_its_profile(tmp_path: Path) -> None:
-    smoke = PROFILES["smoke"]
-    classic = profile_named("smoke", fairness_order="classic")
+    smoke = profile_of("smoke")
+    classic = profile_of("smoke", fairness_order="classic")
     quick = msgspec.structs.replace(classic.fairness, window_s=120.0)
-    loads = {
-        "smoke": smoke,
-        "smoke (120 users, 60 s)": msgspec.structs.replace(smoke, users=120, soak_s=60.0),
-        "smoke (classic fairness)": msgspec.structs.replace(classic, fairness=quick),
-        "smoke (other telemetry_interval_s)": msgspec.structs.replace(smoke, telemetry_interval_s=1.0),
-    }
-    for name, profile in loads.items():
-        folder, _ = reported_run(tmp_path / name, profile=profile)
-        assert stored_run(folder).profile == name
+    loads = [
+        smoke,
+        msgspec.structs.replace(smoke, users=120, soak_s=60.0),
+        msgspec.structs.replace(classic, fairness=quick),
+        msgspec.structs.replace(smoke, telemetry_interval_s=1.0),
+    ]
+    stored = [
+        stored_run(reported_run(tmp_path / str(number), profile=load)[0]) for number, load in enumerate([*loads, smoke])
+    ]
+    runs = told_apart([replace(run, run_id=f"2026112{number}T073000Z") for number, run in enumerate(stored)])
+    assert [run.profile == "smoke" for run in runs] == [True, False, False, False, True]
+    assert len({run.profile for run in runs}) == len(loads)
+    assert f"smoke, policy {OF_RUN}, load " in runs[1].profile
 
 
 def test_a_stored_run_is_read_back_from_its_files(reports: Path) -> None:

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from soak_pipeline.evidence.bundle import read_evidence
-from soak_pipeline.model.profile import profile_named
 from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.write import write_report
 from soak_pipeline_tests.evidence_factory import make_run
+from soak_pipeline_tests.policies import profile_of
 from soak_pipeline_tests.report import examples
 from soak_pipeline_tests.report.runs import reported_run
 
@@ -134,7 +134,7 @@ def test_hostile_text_is_shown_and_not_acted_on(tmp_path: Path) -> None:
 
 def test_a_nightly_run_stays_under_five_megabytes(tmp_path: Path) -> None:
     # A tenth of the users: the page's size depends on time, series and tenants, not on the number of requests.
-    nightly = msgspec.structs.replace(profile_named("nightly"), users=100)
+    nightly = msgspec.structs.replace(profile_of("nightly"), users=100)
     folder, final = reported_run(tmp_path, profile=nightly, defects=["rss_leak", "server_errors"])
     assert "report.html" in final.files
     assert (folder.path / "report.html").stat().st_size < 5_000_000 / 2

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from soak_pipeline.model.plan import Plan, make_plan
-from soak_pipeline.model.profile import PROFILES
+from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.target import StopLever, Target
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.target.config import MetricsPage, ResolvedTarget
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
 ADMIN_EMAIL = "admin@acp.local"
 ADMIN_PASSWORD = "operator-secret-91"
@@ -42,10 +41,10 @@ def resolved(
 
 def plan(of: Target | None = None, **profile_changes: object) -> Plan:
     """A smoke plan with two agents of each kind per tenant and three in the fan-out."""
-    smoke = PROFILES["smoke"]
+    smoke = profile_of("smoke")
     fanout = msgspec.structs.replace(smoke.fanout, agents=3)
     profile = msgspec.structs.replace(smoke, **{"agents_per_tenant": 2, "fanout": fanout, **profile_changes})
-    return make_plan(run_id=RUN_ID, profile=profile, target=of or target(), thresholds=Thresholds(), seed=7)
+    return plan_by(run_id=RUN_ID, profile=profile, target=of or target(), thresholds=default_thresholds(), seed=7)
 
 
 def with_lever(lever: StopLever) -> Target:

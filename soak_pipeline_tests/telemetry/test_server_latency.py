@@ -13,9 +13,9 @@ import pytest
 from soak_pipeline.evidence.telemetry import Series, SeriesKey, Telemetry
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.stage_outputs import HistogramSource, ServerLatency
-from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.target.databases import Unreadable
 from soak_pipeline.telemetry.server_latency import server_latency_from_prometheus, server_latency_from_telemetry
+from soak_pipeline_tests.policies import default_thresholds
 from soak_pipeline_tests.target import examples
 from soak_pipeline_tests.target.web import serving
 
@@ -25,7 +25,7 @@ ID_OF = {tenant.name: tenant.tenant_id for tenant in PLAN.tenants}
 
 
 def with_limit(limit_ms: float) -> Plan:
-    return msgspec.structs.replace(PLAN, thresholds=Thresholds(gateway_latency_ms_p95_max=limit_ms))
+    return msgspec.structs.replace(PLAN, thresholds=default_thresholds(gateway_latency_ms_p95_max=limit_ms))
 
 
 def _telemetry(requests: list[float], within: list[float]) -> Telemetry:

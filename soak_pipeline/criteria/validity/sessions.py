@@ -13,7 +13,6 @@ from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
 from soak_pipeline.model.verdict import Finding
 
 END_TOLERANCE_S = 2.0
-GENERATOR_RSS_GROWTH_BYTES_MAX = 256.0 * 1024 * 1024
 
 
 def provisioned(evidence: RunEvidence) -> Finding:
@@ -60,7 +59,7 @@ def session_conditions(evidence: RunEvidence, planned: LoadSession, report: Sess
         lag_finding(report, thresholds),
         cpu_finding(report, thresholds),
         lost_finding(report),
-        _generator_memory(report),
+        _generator_memory(evidence, report),
     ]
 
 
@@ -111,10 +110,10 @@ def _achieved_rates(evidence: RunEvidence, report: SessionReport) -> list[Findin
     return findings
 
 
-def _generator_memory(report: SessionReport) -> Finding:
+def _generator_memory(evidence: RunEvidence, report: SessionReport) -> Finding:
     """The load workers' own memory stayed flat, whatever the duration."""
     subject = f"generator memory, session {report.name}"
-    limit = GENERATOR_RSS_GROWTH_BYTES_MAX
+    limit = evidence.thresholds.generator_rss_growth_bytes_max
     growths = [
         worker.rss_bytes_end - worker.rss_bytes_start
         for worker in report.workers

@@ -16,7 +16,7 @@ from soak_pipeline.report.table import NOT_ASKED
 from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import post_run_checks as stage
 
-JUDGED_BY = code_version_of("criteria", "analysis", "model/thresholds.py")
+JUDGED_BY = code_version_of("criteria", "analysis", "model/thresholds.py", "model/old_plans.py")
 
 
 class JudgementConfig(dg.Config):
@@ -55,13 +55,14 @@ def check_result(result: CriterionResult) -> dg.AssetCheckResult:
     """A criterion as an asset check, which knows only passed or not; the verdict itself is in the metadata.
 
     What was not asked takes no part in the verdict. As a check that failed it would raise an alarm in every short run;
-    it passes, and its first words say that nothing was asked.
+    it passes, and its first words say that nothing was asked. An advisory criterion that does not hold is a warning.
     """
+    words = result.why if result.asked else f"{NOT_ASKED}: {result.why}"
     return dg.AssetCheckResult(
         check_name=result.name,
         passed=not result.asked or result.verdict is Verdict.PASS,
-        severity=dg.AssetCheckSeverity.ERROR if result.asked else dg.AssetCheckSeverity.WARN,
-        description=one_line(result.why if result.asked else f"{NOT_ASKED}: {result.why}"),
+        severity=dg.AssetCheckSeverity.ERROR if result.counts else dg.AssetCheckSeverity.WARN,
+        description=one_line(f"advisory: {words}" if result.advisory else words),
         metadata=criterion_metadata(result),
     )
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
-from soak_pipeline.model.profile import profile_named
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
 from soak_pipeline.report.charts.fairness import fairness_charts
 from soak_pipeline.report.charts.latency import latency_charts, soak_samples
@@ -16,6 +15,7 @@ from soak_pipeline.report.charts.leaks import leak_charts, slope_per_hour
 from soak_pipeline.report.charts.run import run_chart
 from soak_pipeline.report.course import Course, course_of
 from soak_pipeline_tests.evidence_factory import make_run
+from soak_pipeline_tests.policies import profile_of
 from soak_pipeline_tests.report.runs import documents_of
 
 
@@ -136,6 +136,6 @@ def test_slope_is_the_finding_s_own() -> None:
 
 
 def test_long_soak_draws_at_most_sixty_points(tmp_path: Path) -> None:
-    evidence = read_evidence(make_run(tmp_path, profile=profile_named("pull_request")))
+    evidence = read_evidence(make_run(tmp_path, profile=profile_of("pull_request")))
     for chart in latency_charts(course_of(evidence), 250.0, 10.0):
         assert len(chart.rows) <= 60

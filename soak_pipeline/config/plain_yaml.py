@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,26 @@ import yaml
 from soak_pipeline.model.errors import BadInput
 
 
+@dataclass(frozen=True, slots=True)
+class MarkedYaml:
+    """A document, and where each of its values stands.
+
+    Attributes:
+        data: the content; None for an empty file.
+        lines: line (from 1) of each value, by its keys from the top.
+    """
+
+    data: Any
+    lines: dict[tuple[str, ...], int]
+
+
 def read_plain_yaml(path: Path, subject: str, *, limit_bytes: int) -> Any:
-    """The content of a YAML file, and so of a JSON file.
+    """The content of a YAML file, and so of a JSON file; see `read_marked_yaml`."""
+    return read_marked_yaml(path, subject, limit_bytes=limit_bytes).data
+
+
+def read_marked_yaml(path: Path, subject: str, *, limit_bytes: int) -> MarkedYaml:
+    """The content of a YAML file, and so of a JSON file, with the line of each value.
 
     Args:
         path: of the file.
@@ -30,7 +50,15 @@ def read_plain_yaml(path: Path, subject: str, *, limit_bytes: int) -> Any:
     if len(data) > limit_bytes:
         raise BadInput(subject, [f"is larger than {limit_bytes:,} bytes; it needs a few dozen lines"])
     try:
-        return yaml.load(data.decode(), Loader=_StrictLoader)
+        loader = _StrictLoader(data.decode())
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return MarkedYaml(None, {})
+            content = loader.construct_document(node)
+            return MarkedYaml(content, dict(_lines(node, ())))
+        finally:
+            loader.dispose()
     except UnicodeDecodeError:
         raise BadInput(subject, ["is not UTF-8 text"]) from None
     except yaml.MarkedYAMLError as error:
@@ -39,6 +67,19 @@ def read_plain_yaml(path: Path, subject: str, *, limit_bytes: int) -> Any:
         raise BadInput(subject, [f"is not plain YAML: {where}{error.problem}"]) from None
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         raise BadInput(subject, [f"is not plain YAML: {type(error).__name__}"]) from None
+
+
+def _lines(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*path, str(key.value))
+            yield from _lines(value, below)
+            # A value that is a block begins a line below its key.
+            yield below, key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*path, str(index)))
 
 
 class _StrictLoader(yaml.SafeLoader):
