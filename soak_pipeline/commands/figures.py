@@ -8,11 +8,11 @@ from pathlib import Path
 from soak_pipeline.criteria.documents import latency_document
 from soak_pipeline.criteria.run_figures import RunFigures, run_figures
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
-from soak_pipeline.evidence.run_folder import RunFolder, read_json
+from soak_pipeline.evidence.run_folder import RunFolder, read_json_as_stored
 from soak_pipeline.model.errors import EXIT_PASS, EvidenceUnreadable
 from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline.report.quantities import quantity
-from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
+from soak_pipeline.report.verdict_document import VERDICT_FILE, stored_verdict
 
 MIB = 1024 * 1024
 
@@ -67,7 +67,7 @@ def _process_lines(figures: RunFigures) -> list[str]:
 
 def _time_lines(evidence: RunEvidence) -> list[str]:
     try:
-        verdict = read_json(evidence.folder.path / VERDICT_FILE, VerdictDocument)
+        verdict = read_json_as_stored(evidence.folder.path / VERDICT_FILE, stored_verdict)
     except EvidenceUnreadable:
         return ["verdict                   none yet"]
     lines = [f"verdict                   {verdict.verdict}"]

@@ -15,7 +15,7 @@ import msgspec
 
 from soak_pipeline.commands.waivers_file import read_waivers
 from soak_pipeline.config.policy_file import PolicyFile
-from soak_pipeline.evidence.run_folder import RunFolder, read_json, read_json_as_stored, run_folders
+from soak_pipeline.evidence.run_folder import RunFolder, read_json_as_stored, run_folders
 from soak_pipeline.evidence.seal import changed_since_seal, damage_of
 from soak_pipeline.model import errors
 from soak_pipeline.model.criterion_names import CRITERION_NAMES
@@ -24,7 +24,13 @@ from soak_pipeline.model.policy import LevelPolicy, Role
 from soak_pipeline.model.stored import StoredShape, differences_of, different_fields
 from soak_pipeline.model.verdict import CriterionResult, Verdict, overall, worst
 from soak_pipeline.model.waivers import Waived, Waiver, excuse
-from soak_pipeline.report.verdict_document import FORMAT_VERSION, VERDICT_FILE, VerdictDocument, verdict_as_stored
+from soak_pipeline.report.verdict_document import (
+    FORMAT_VERSION,
+    VERDICT_FILE,
+    VerdictDocument,
+    stored_verdict,
+    verdict_as_stored,
+)
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 _SHORTEST_COMMIT = 7
@@ -279,7 +285,7 @@ def _runs_of(reports: Path, question: GateQuestion) -> Iterator[tuple[RunFolder,
 
 def _may_be_of(folder: RunFolder, question: GateQuestion) -> bool:
     try:
-        document = read_json(folder.path / VERDICT_FILE, VerdictDocument)
+        document = read_json_as_stored(folder.path / VERDICT_FILE, stored_verdict)
     except errors.EvidenceUnreadable:
         return True
     return document.profile == question.level and release_name(document.release) == release_name(question.release)

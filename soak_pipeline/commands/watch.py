@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from soak_pipeline.commands.display import display, progress_of, show_verdict
-from soak_pipeline.evidence.run_folder import OUTPUTS_FOLDER, RunFolder, read_json, run_folders
+from soak_pipeline.evidence.run_folder import OUTPUTS_FOLDER, RunFolder, read_json_as_stored, run_folders
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
 from soak_pipeline.model.verdict import Verdict
-from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
+from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, stored_verdict
 from soak_pipeline.stages.target_lock import is_held_by
 
 POLL_S = 0.5
@@ -85,7 +85,7 @@ def _news(folder: RunFolder) -> Iterator[list[str]]:
 
 def _verdict(folder: RunFolder) -> VerdictDocument | None:
     try:
-        return read_json(folder.path / VERDICT_FILE, VerdictDocument)
+        return read_json_as_stored(folder.path / VERDICT_FILE, stored_verdict)
     except EvidenceUnreadable:
         return None
 

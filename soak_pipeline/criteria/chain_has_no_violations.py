@@ -21,10 +21,11 @@ from soak_pipeline.criteria.sources import CHAIN_FILE, EVENTS_WAITING, events_wa
 from soak_pipeline.criteria.wording import count, listed
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, PlatformChain
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "chain_has_no_violations"
 QUESTION = "Is every tenant's audit chain whole, by the platform's answer and by our own verification of the rows?"
+NO_VIOLATION = at_most(0.0, "violations")
 
 
 def judge(evidence: RunEvidence) -> CriterionResult:
@@ -37,7 +38,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="violations",
+        main=NO_VIOLATION,
         passed=f"{count(rows, 'row')} of {count(len(findings), 'tenant')} verified twice: no violation, and every "
         "acknowledged call has its row",
         files=[CHAIN_FILE],
@@ -76,8 +77,7 @@ def _finding(
             subject=subject,
             verdict=Verdict.FAIL,
             observed=float(violations),
-            limit=0.0,
-            unit="violations",
+            limit=NO_VIOLATION,
             why=f"tenant {name}: {listed(words for _, words in problems)}, limit 0{examples}; see {CHAIN_FILE}",
             figures=figures,
         )
@@ -91,8 +91,7 @@ def _finding(
         return Finding(
             subject=subject,
             verdict=Verdict.INCONCLUSIVE,
-            unit="violations",
-            limit=0.0,
+            limit=NO_VIOLATION,
             why=f"tenant {name}: {_missing_side(chain)}{reason or 'no reason was given'}",
             figures=figures,
         )
@@ -100,8 +99,7 @@ def _finding(
         subject=subject,
         verdict=Verdict.PASS,
         observed=0.0,
-        limit=0.0,
-        unit="violations",
+        limit=NO_VIOLATION,
         why=f"tenant {name}: {count(chain.independent.rows, 'row')} without a violation by both verifications, all "
         f"{count(chain.independent.acknowledged, 'acknowledged call')} present",
         figures=figures,

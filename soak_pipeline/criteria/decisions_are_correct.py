@@ -15,7 +15,7 @@ and denied calls. With none wrong in n, the true share may still be 3/n (95 %), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,11 @@ from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import KIND_OF, Kind, Outcome, Phase
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
 NAME = "decisions_are_correct"
 QUESTION = "Did every attack meet a denial, every legitimate call an execution, and every request a whole answer?"
+NO_WRONG_DECISION = at_most(0.0, "wrong decisions")
 
 FEWEST_OF_A_KIND = 30
 _MUST_BE_NONE = {
@@ -56,10 +57,10 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="share",
+        main=NO_WRONG_DECISION,
         gravity=_gravity,
         passed=f"{count(len(load), 'request')} of {count(len(evidence.plan.tenants), 'tenant')}: none wrongly allowed, "
-        "none wrongly denied, errors within the limit",
+        f"none wrongly denied, errors within the limit{_highest_words(evidence, findings)}",
         files=[REQUESTS],
     )
 
@@ -75,8 +76,7 @@ def _tenant_finding(evidence: RunEvidence, load: RequestTable, name: str) -> Fin
                 subject=f"tenant {name}",
                 verdict=Verdict.FAIL,
                 observed=float(number),
-                limit=0.0,
-                unit="requests",
+                limit=NO_WRONG_DECISION,
                 why=f"tenant {name}: {count(number, 'request')} {_plural(words, number)}, limit 0 "
                 f"({_operations(rows, outcome)})",
                 figures=figures,
@@ -95,6 +95,7 @@ def _error_finding(
     parts = [("", rows, _errors(rows, name)), (" of the soak", soak, _errors(soak, name))]
     (_, _, overall), (_, _, in_soak) = parts
     observed = sum(overall.values()) / len(rows) if len(rows) else None
+    figures["error_share"] = observed
     verdict, (where, judged, errors) = Verdict.PASS, parts[0]
     if observed is not None and observed > limit:
         verdict = Verdict.FAIL
@@ -108,15 +109,24 @@ def _error_finding(
     why = f"tenant {name}: {wrong}{f' ({details})' if errors else ''}, limit {share(limit)}"
     if verdict is Verdict.INCONCLUSIVE:
         why = f"tenant {name} sent no {listed(absent)} call" if absent else f"tenant {name} sent nothing"
+    too_many = verdict is Verdict.FAIL
     return Finding(
         subject=f"tenant {name}",
         verdict=verdict,
-        observed=observed,
-        limit=limit,
-        unit="share",
+        observed=observed if too_many else None if verdict is Verdict.INCONCLUSIVE else 0.0,
+        limit=at_most(limit, "share") if too_many else NO_WRONG_DECISION,
         why=why,
         figures=figures,
     )
+
+
+def _highest_words(evidence: RunEvidence, findings: Sequence[Finding]) -> str:
+    """The tenant with the highest share of errors, in brackets; nothing where there was no error."""
+    shares = {finding.subject: float(finding.figures.get("error_share") or 0.0) for finding in findings}
+    subject = max(shares, key=lambda name: shares[name])
+    if not shares[subject]:
+        return ""
+    return f" (highest: {subject} with {share(shares[subject])}, limit {share(evidence.thresholds.error_share_max)})"
 
 
 def _errors(rows: RequestTable, name: str) -> dict[str, int]:
@@ -168,8 +178,7 @@ def _coverage_finding(evidence: RunEvidence, load: RequestTable) -> Finding:
         subject="operations",
         verdict=Verdict.INCONCLUSIVE if never or rare else Verdict.PASS,
         observed=float(fewest),
-        limit=float(FEWEST_OF_A_KIND),
-        unit="requests",
+        limit=at_least(FEWEST_OF_A_KIND, "requests"),
         why=why,
         figures=_matrix(load),
     )

@@ -23,10 +23,12 @@ from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.plan import FANOUT_SESSION
 from soak_pipeline.model.stage_outputs import FanoutEvidence, GraphEvidence, StageStatus
 from soak_pipeline.model.traffic import Kind, Outcome
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
 NAME = "fanout_is_correct"
 QUESTION = "Do many agents at once get the right answers, with revocations honoured and nothing colliding?"
+NO_WRONG_ANSWER = at_most(0.0, "wrong answers")
+NOTHING_IN_COLLISION = at_most(0.0, "nodes and edges")
 
 OVERLAP_SHARE_MIN = 0.1
 PARTS = 3
@@ -51,7 +53,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="calls",
+        main=NO_WRONG_ANSWER,
         passed=f"{count(fanout.agents, 'agent')} made {count(fanout.calls, 'call')} at once, all answered rightly; "
         f"{count(len(fanout.revocations), 'revocation')} honoured; no node, edge or chain entry collides",
         files=[stage_file(evidence, "agent_fanout"), stage_file(evidence, "platform_evidence"), REQUESTS],
@@ -79,8 +81,7 @@ def _whole(evidence: RunEvidence, fanout: FanoutEvidence, rows: RequestTable) ->
         subject="fan-out",
         verdict=Verdict.PASS,
         observed=float(fanout.calls),
-        limit=float(calls),
-        unit="calls",
+        limit=at_least(calls, "calls"),
         why=f"{count(fanout.agents, 'agent')} made {count(fanout.calls, 'call')} as planned",
     )
 
@@ -96,8 +97,7 @@ def _calls(fanout: FanoutEvidence, rows: RequestTable) -> Finding:
         subject="calls",
         verdict=Verdict.FAIL if wrong else Verdict.PASS if len(rows) else Verdict.INCONCLUSIVE,
         observed=float(total) if len(rows) or wrong else None,
-        limit=0.0,
-        unit="calls",
+        limit=NO_WRONG_ANSWER,
         why=f"of {count(fanout.calls, 'call')} of the fan-out, {problem}; limit 0"
         if wrong
         else f"all {count(fanout.calls, 'call')} of the fan-out got the answer that they must get"
@@ -109,16 +109,15 @@ def _calls(fanout: FanoutEvidence, rows: RequestTable) -> Finding:
 
 def _overlap(fanout: FanoutEvidence, rows: RequestTable) -> Finding:
     """How many calls were under way at once; without overlap nothing was tested."""
-    needed = max(2.0, np.ceil(OVERLAP_SHARE_MIN * fanout.agents))
+    needed = at_least(max(2.0, np.ceil(OVERLAP_SHARE_MIN * fanout.agents)), "calls at once")
     highest = most_at_once(rows)
     return Finding(
         subject="concurrency",
-        verdict=Verdict.PASS if highest >= needed else Verdict.INCONCLUSIVE,
+        verdict=Verdict.PASS if needed.allows(highest) else Verdict.INCONCLUSIVE,
         observed=float(highest),
-        limit=float(needed),
-        unit="calls",
+        limit=needed,
         why=f"up to {count(highest, 'call')} of {count(fanout.agents, 'agent')} were under way at once, at least "
-        f"{needed:.0f} needed",
+        f"{needed.value:.0f} needed",
     )
 
 
@@ -159,7 +158,8 @@ def _revocation_finding(subject: str, wrong: int, calls: int, words: str, untest
         why = f"{subject} was not tested: {count(len(untested), 'agent')} made no call in that time"
     else:
         verdict, why = Verdict.PASS, f"none of {count(calls, 'call')} was {words}"
-    return Finding(subject=subject, verdict=verdict, observed=float(wrong), limit=0.0, unit="calls", why=why)
+    observed = None if verdict is Verdict.INCONCLUSIVE else float(wrong)
+    return Finding(subject=subject, verdict=verdict, observed=observed, limit=NO_WRONG_ANSWER, why=why)
 
 
 def _graph(evidence: RunEvidence) -> Finding:
@@ -181,8 +181,7 @@ def _graph(evidence: RunEvidence) -> Finding:
             subject="identity graph",
             verdict=Verdict.FAIL,
             observed=float(sum(number for number, _ in problems)),
-            limit=0.0,
-            unit="nodes and edges",
+            limit=NOTHING_IN_COLLISION,
             why=f"identity graph of tenant {graph.tenant}: {listed(words for _, words in problems)}; limit 0",
             figures=figures,
         )
@@ -195,8 +194,7 @@ def _graph(evidence: RunEvidence) -> Finding:
         subject="identity graph",
         verdict=Verdict.PASS,
         observed=0.0,
-        limit=0.0,
-        unit="nodes and edges",
+        limit=NOTHING_IN_COLLISION,
         why=f"{count(graph.agent_nodes or 0, 'agent')} have one node each, and no edge is missing or doubled",
         figures=figures,
     )
@@ -228,7 +226,6 @@ def _chain(evidence: RunEvidence, tenant: str) -> Finding:
         subject="chain",
         verdict=Verdict.FAIL if forks else Verdict.PASS,
         observed=float(forks),
-        limit=0.0,
-        unit="forks",
+        limit=at_most(0.0, "forks"),
         why=f"chain of tenant {tenant} has {count(forks, 'fork')}, limit 0",
     )

@@ -47,7 +47,7 @@ from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import ServerCrossCheck
 from soak_pipeline.model.stage_outputs import HistogramSource
 from soak_pipeline.model.traffic import Phase
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "gateway_p95_is_under_slo"
 PROMETHEUS = "Prometheus"
@@ -84,7 +84,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="ms",
+        main=at_most(evidence.thresholds.gateway_latency_ms_p95_max, "ms"),
         passed=f"p95 of every tenant is {within}; slowest is {slowest.subject} with {ms(slowest.observed or 0.0)}",
         files=files,
     )
@@ -100,8 +100,7 @@ def _finding(evidence: RunEvidence, name: str, groups: Mapping[str, LatencyGroup
         return Finding(
             subject=subject,
             verdict=Verdict.INCONCLUSIVE,
-            limit=limit,
-            unit="ms",
+            limit=at_most(limit, "ms"),
             why=f"tenant {name}: {count(samples, 'executed call')} in the soak, p95 needs at least {fewest}",
             figures={"samples": samples},
         )
@@ -120,8 +119,7 @@ def _finding(evidence: RunEvidence, name: str, groups: Mapping[str, LatencyGroup
         subject=subject,
         verdict=verdict,
         observed=decisive.value,
-        limit=limit,
-        unit="ms",
+        limit=at_most(limit, "ms"),
         interval=(decisive.lower, decisive.upper),
         why=why,
         figures=_figures(group, effect, whole, windowed),
@@ -221,17 +219,16 @@ def _prometheus_finding(evidence: RunEvidence, servers: Sequence[ServerCrossChec
         if server.source is not HistogramSource.PROMETHEUS or server.server_requests is None:
             reason = unavailable(evidence, "prometheus") or f"tenant {server.tenant}: {server.reason}"
             return unmeasured(PROMETHEUS, f"{named} has not the gateway's histogram of the soak: {reason}")
-    limit = evidence.thresholds.telemetry_gap_s_max
+    limit = at_most(evidence.thresholds.telemetry_gap_s_max, "s")
     unseen = max(servers, key=lambda server: server.unseen_s or 0.0)
     unseen_s = unseen.unseen_s or 0.0
     return Finding(
         subject=PROMETHEUS,
-        verdict=Verdict.PASS if unseen_s <= limit else Verdict.INCONCLUSIVE,
+        verdict=Verdict.PASS if limit.allows(unseen_s) else Verdict.INCONCLUSIVE,
         observed=unseen_s,
         limit=limit,
-        unit="s",
         why=f"{named} has no sample of tenant {unseen.tenant} for {seconds(unseen_s)} at an edge of the soak, limit "
-        f"{seconds(limit)}",
+        f"{seconds(limit.value)}",
     )
 
 

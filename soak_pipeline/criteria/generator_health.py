@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from soak_pipeline.criteria.wording import ms, share
 from soak_pipeline.model.stage_outputs import SessionReport
 from soak_pipeline.model.thresholds import Thresholds
-from soak_pipeline.model.verdict import Finding, Verdict
+from soak_pipeline.model.verdict import Finding, Limit, Verdict, at_most
 
 
 def generator_trouble(sessions: Iterable[SessionReport], thresholds: Thresholds) -> str:
@@ -26,32 +26,31 @@ def generator_trouble(sessions: Iterable[SessionReport], thresholds: Thresholds)
 
 def lag_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
     """The event loop of every load worker was on time."""
-    limit = thresholds.generator_loop_lag_ms_p99_max
+    limit = at_most(thresholds.generator_loop_lag_ms_p99_max, "ms")
     return _worst_worker(
         session,
         "event loop",
         "loop lag",
         [worker.loop_lag_ms_p99 for worker in session.workers],
         limit,
-        "ms",
         lambda worst: (
-            f"load generator's event loop was {ms(worst)} late at p99 in session {session.name}, limit {ms(limit)}"
+            f"load generator's event loop was {ms(worst)} late at p99 in session {session.name}, "
+            f"limit {ms(limit.value)}"
         ),
     )
 
 
 def cpu_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
     """No load worker used up its core."""
-    limit = thresholds.generator_cpu_share_max
+    limit = at_most(thresholds.generator_cpu_share_max, "share")
     return _worst_worker(
         session,
         "generator CPU",
         "CPU share",
         [worker.cpu_share_max for worker in session.workers],
         limit,
-        "share",
         lambda worst: (
-            f"busiest load worker used {share(worst)} of its core in session {session.name}, limit {share(limit)}"
+            f"busiest load worker used {share(worst)} of its core in session {session.name}, limit {share(limit.value)}"
         ),
     )
 
@@ -61,22 +60,20 @@ def _worst_worker(
     subject: str,
     figure: str,
     values: Sequence[float | None],
-    limit: float,
-    unit: str,
+    limit: Limit,
     why: Callable[[float], str],
 ) -> Finding:
     """The worst of the workers' figures against a limit; not measured unless every worker reported its own."""
     subject = f"{subject}, session {session.name}"
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
-        return _unknown(subject, limit, unit, f"a load worker of session {session.name} reported no {figure}")
+        return _unknown(subject, limit, f"a load worker of session {session.name} reported no {figure}")
     worst = max(known)
     return Finding(
         subject=subject,
-        verdict=Verdict.PASS if worst <= limit else Verdict.INCONCLUSIVE,
+        verdict=Verdict.PASS if limit.allows(worst) else Verdict.INCONCLUSIVE,
         observed=worst,
         limit=limit,
-        unit=unit,
         why=why(worst),
     )
 
@@ -86,19 +83,18 @@ def lost_finding(session: SessionReport) -> Finding:
     lost = [worker.worker for worker in session.workers if worker.lost]
     subject = f"load workers, session {session.name}"
     if not session.workers:
-        return _unknown(subject, 0.0, "workers", f"session {session.name} has no report of a load worker")
+        return _unknown(subject, at_most(0.0, "lost workers"), f"session {session.name} has no report of a load worker")
     names = ", ".join(str(worker) for worker in lost)
     return Finding(
         subject=subject,
         verdict=Verdict.INCONCLUSIVE if lost else Verdict.PASS,
         observed=float(len(lost)),
-        limit=0.0,
-        unit="workers",
+        limit=at_most(0.0, "lost workers"),
         why=f"load worker {names} was lost during session {session.name}"
         if lost
         else f"no load worker was lost in session {session.name}",
     )
 
 
-def _unknown(subject: str, limit: float, unit: str, why: str) -> Finding:
-    return Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=limit, unit=unit, why=why)
+def _unknown(subject: str, limit: Limit, why: str) -> Finding:
+    return Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=limit, why=why)

@@ -10,6 +10,8 @@ it says nothing about the platform.
 
 from __future__ import annotations
 
+import msgspec
+
 from soak_pipeline.criteria.results import conclude
 from soak_pipeline.criteria.sources import REQUESTS, TELEMETRY_FILE, stage_file
 from soak_pipeline.criteria.validity.records import enough_samples, mix_as_planned, records_kept
@@ -26,10 +28,11 @@ from soak_pipeline.criteria.windows import load_sessions
 from soak_pipeline.criteria.wording import count
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
-from soak_pipeline.model.verdict import CriterionResult
+from soak_pipeline.model.verdict import CriterionResult, Verdict, at_most
 
 NAME = LOAD_WAS_VALID
 QUESTION = "Was the load sent as planned, on time and in full, so that the other answers mean something?"
+ALL_MET = at_most(0.0, "conditions not met")
 
 
 def judge(evidence: RunEvidence) -> CriterionResult:
@@ -47,11 +50,13 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         host_was_ours(evidence),
         host_load(evidence),
     ]
-    return conclude(
+    result = conclude(
         evidence,
         NAME,
         findings,
-        unit="",
         passed=f"all {count(len(findings), 'condition')} of a valid load hold",
         files=[stage_file(evidence, "soak"), REQUESTS, TELEMETRY_FILE],
     )
+    # Of conditions as different as these, their number says more than the figure of whichever comes first.
+    unmet = sum(finding.verdict is not Verdict.PASS for finding in findings)
+    return msgspec.structs.replace(result, observed=float(unmet), limit=ALL_MET, unit=ALL_MET.unit, interval=None)

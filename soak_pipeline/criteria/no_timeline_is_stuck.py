@@ -15,10 +15,11 @@ from soak_pipeline.criteria.sources import stage_file, unavailable
 from soak_pipeline.criteria.wording import count, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import TimelineEvidence
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
 NAME = "no_timeline_is_stuck"
 QUESTION = "Is every flight timeline closed, and by its own call rather than by the backfill?"
+NO_STUCK_TIMELINE = at_most(0.0, "stuck timelines")
 
 
 def judge(evidence: RunEvidence) -> CriterionResult:
@@ -33,12 +34,14 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         for tenant in evidence.plan.tenants
     ]
     total = sum(entry.total or 0 for entry in platform.timelines)
+    recovered = sum(entry.recovered_backfill or 0 for entry in platform.timelines)
     return conclude(
         evidence,
         NAME,
         findings,
-        unit="share",
-        passed=f"all {count(total, 'timeline')} of {count(len(findings), 'tenant')} are closed",
+        main=NO_STUCK_TIMELINE,
+        passed=f"all {count(total, 'timeline')} of {count(len(findings), 'tenant')} are closed, "
+        f"{count(recovered)} of them by the backfill",
         files=[stage_file(evidence, "platform_evidence")],
     )
 
@@ -59,8 +62,7 @@ def _finding(evidence: RunEvidence, name: str, entry: TimelineEvidence | None, e
             subject=subject,
             verdict=Verdict.FAIL,
             observed=float(entry.in_progress),
-            limit=0.0,
-            unit="timelines",
+            limit=NO_STUCK_TIMELINE,
             why=f"tenant {name}: {count(entry.in_progress, 'timeline')} of {count(entry.total or 0)} still in progress "
             "after the drain, limit 0",
             figures=figures,
@@ -74,10 +76,22 @@ def _finding(evidence: RunEvidence, name: str, entry: TimelineEvidence | None, e
         f"tenant {name}: {count(entry.recovered_backfill)} of {count(entry.total, 'timeline')} ({share(recovered)}) "
         f"closed by the backfill, limit {share(limit)}"
     )
-    verdict = Verdict.FAIL if recovered > limit else Verdict.PASS
-    if verdict is Verdict.PASS and entry.total < executed:
-        verdict = Verdict.INCONCLUSIVE
-        why = f"tenant {name}: only {count(entry.total, 'timeline')} for {count(executed, 'executed call')} were seen"
+    figures["recovered_share"] = recovered
+    allowed = at_most(limit, "share")
+    if not allowed.allows(recovered):
+        return Finding(
+            subject=subject, verdict=Verdict.FAIL, observed=recovered, limit=allowed, why=why, figures=figures
+        )
+    if entry.total < executed:
+        return Finding(
+            subject=subject,
+            verdict=Verdict.INCONCLUSIVE,
+            observed=float(entry.total),
+            limit=at_least(executed, "timelines"),
+            why=f"tenant {name}: only {count(entry.total, 'timeline')} for {count(executed, 'executed call')} were "
+            "seen",
+            figures=figures,
+        )
     return Finding(
-        subject=subject, verdict=verdict, observed=recovered, limit=limit, unit="share", why=why, figures=figures
+        subject=subject, verdict=Verdict.PASS, observed=0.0, limit=NO_STUCK_TIMELINE, why=why, figures=figures
     )

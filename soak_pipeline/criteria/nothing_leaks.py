@@ -14,7 +14,7 @@ Only the platform, its databases and Redis are judged; growth of the load genera
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -22,14 +22,14 @@ import numpy as np
 from soak_pipeline.analysis.decision import Decision
 from soak_pipeline.analysis.series import START_TIME_JITTER_S
 from soak_pipeline.analysis.trends import GrowthVerdict, judge_growth
-from soak_pipeline.criteria.results import conclude, not_asked, stage_missing, unmeasured
+from soak_pipeline.criteria.results import closeness, conclude, not_asked, stage_missing, unmeasured
 from soak_pipeline.criteria.sources import TELEMETRY_FILE, unavailable
 from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.criteria.wording import count, quantity, seconds
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.telemetry import Series, SeriesKey
 from soak_pipeline.model.series import LEAK_SERIES, PROCESS_START_SERIES, LeakSeries, Source
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "nothing_leaks"
 QUESTION = "Would every resource of the platform last for the horizon if it went on as in the soak?"
@@ -76,11 +76,19 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="",
         passed=f"{count(len(findings), 'resource')} watched for {seconds(stretch[1] - stretch[0])}; none would outgrow "
-        f"its headroom within {hours:g} h",
+        f"its headroom within {hours:g} h{_nearest_words(findings)}",
         files=[TELEMETRY_FILE],
     )
+
+
+def _nearest_words(findings: Sequence[Finding]) -> str:
+    """Which resource is the nearest to its headroom; nothing where none grew."""
+    nearest = max(findings, key=closeness, default=None)
+    if nearest is None or nearest.limit is None or nearest.observed is None or nearest.observed <= 0.0:
+        return ""
+    grown, headroom = quantity(nearest.observed, nearest.unit), quantity(nearest.limit.value, nearest.unit)
+    return f"; nearest to it is {nearest.subject} with {grown} of {headroom}"
 
 
 def _growth_findings(evidence: RunEvidence, stretch: tuple[float, float]) -> list[Finding]:
@@ -158,8 +166,7 @@ def _growth_finding(key: SeriesKey, leak: LeakSeries, growth: GrowthVerdict) -> 
         subject=subject,
         verdict=_VERDICT[growth.decision],
         observed=growth.growth_projected,
-        limit=growth.headroom,
-        unit=leak.unit,
+        limit=at_most(growth.headroom, leak.unit),
         interval=interval,
         why=_growth_words(key, leak, growth, hours),
         figures=_figures(growth),
@@ -239,8 +246,7 @@ def _restarts(evidence: RunEvidence, stretch: tuple[float, float]) -> list[Findi
                     subject=f"{key.owner} restarts",
                     verdict=Verdict.FAIL,
                     observed=float(restarts),
-                    limit=0.0,
-                    unit="restarts",
+                    limit=at_most(0.0, "restarts"),
                     why=f"{key.owner} restarted {count(restarts, 'time')} during the soak, limit 0; a restart gives "
                     "resources back and hides a leak",
                 )

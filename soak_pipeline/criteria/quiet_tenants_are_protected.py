@@ -26,7 +26,7 @@ from soak_pipeline.criteria.sources import REQUESTS, fairness_file, fairness_fil
 from soak_pipeline.criteria.wording import count, ms, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import FairnessDocument, Pressure, TenantFairness
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
 NAME = "quiet_tenants_are_protected"
 QUESTION = "Do the quiet tenants keep their p99 and their error share while the noisy tenant presses?"
@@ -55,7 +55,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="ratio",
+        main=at_most(document.limit, "ratio"),
         passed=f"p99 of every quiet tenant held during the burst; the largest rise is tenant {worst.tenant}'s, "
         f"{_times(worst.ratio)} (interval {_range(worst.lower, worst.upper)}), limit {worst.limit:.2f}x",
         files=files,
@@ -105,8 +105,7 @@ def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: Te
         subject=subject,
         verdict=verdict,
         observed=tenant.ratio,
-        limit=tenant.limit,
-        unit="ratio",
+        limit=at_most(tenant.limit, "ratio"),
         interval=None if tenant.ratio is None else (tenant.lower, tenant.upper),
         why=why,
         figures=figures,
@@ -138,8 +137,7 @@ def _error_finding(evidence: RunEvidence, tenant: TenantFairness) -> Finding:
         subject=subject,
         verdict=verdict,
         observed=tenant.error_share_rise,
-        limit=limit,
-        unit="share",
+        limit=at_most(limit, "share"),
         interval=None
         if tenant.error_share_rise is None
         else (tenant.error_share_rise_lower, tenant.error_share_rise_upper),
@@ -155,7 +153,8 @@ def _long_burst_findings(document: FairnessDocument, tenant: TenantFairness) -> 
     subject = f"tenant {tenant.tenant} long burst"
     if burst.ratio is None or burst.lower is None or burst.latency_ms_p99 is None:
         why = f"tenant {tenant.tenant}: the long burst cannot be compared with the baseline: {burst.reason}"
-        return [Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=tenant.limit, unit="ratio", why=why)]
+        limit = at_most(tenant.limit, "ratio")
+        return [Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=limit, why=why)]
     beyond = burst.lower > tenant.limit * (1.0 + AT_LIMIT_TOLERANCE)
     shown = "over" if beyond else "not shown to be over"
     why = (
@@ -202,8 +201,7 @@ def _pressure_finding(evidence: RunEvidence, pressure: Pressure) -> Finding:
         subject=subject,
         verdict=verdict,
         observed=pressure.rise_share,
-        limit=limit,
-        unit="share",
+        limit=at_least(limit, "share"),
         why=why,
         figures=figures,
     )

@@ -5,12 +5,15 @@ Owns the ordering and the merging. Never looks at evidence itself, except to ask
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+
+import msgspec
 
 from soak_pipeline.criteria.diagnosis import diagnose
 from soak_pipeline.criteria.sources import why_missing
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, worst
+from soak_pipeline.model.verdict import CriterionResult, Direction, Finding, Limit, Verdict, worst
 
 _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
@@ -20,7 +23,7 @@ def conclude(
     name: str,
     findings: Sequence[Finding],
     *,
-    unit: str,
+    main: Limit | None = None,
     passed: str,
     files: Sequence[str],
     gravity: Callable[[Finding], float] = lambda finding: 0.0,
@@ -31,7 +34,8 @@ def conclude(
         evidence: of the run, for the diagnosis.
         name: of the criterion.
         findings: one per subject, in any order; none at all is INCONCLUSIVE.
-        unit: of the criterion's main figure; among equally bad findings, those in it come first.
+        main: limit of the criterion's main figure; None where it has none. Among equally bad findings, those in its
+            unit come first. It stands in the headline where the finding that decided has neither figure nor limit.
         passed: the sentence when all of them pass.
         files: evidence files, relative to the run folder.
         gravity: among findings of the same verdict, the graver one comes first.
@@ -40,17 +44,24 @@ def conclude(
         return _undecided(evidence, name, "there was nothing to judge", files)
     ordered = sorted(
         findings,
-        key=lambda finding: (_ORDER[finding.verdict], -gravity(finding), finding.unit != unit, -closeness(finding)),
+        key=lambda finding: (
+            _ORDER[finding.verdict],
+            -gravity(finding),
+            main is not None and finding.unit != main.unit,
+            -closeness(finding),
+        ),
     )
     decisive, verdict = ordered[0], worst(finding.verdict for finding in findings)
+    if decisive.observed is None and decisive.limit is None:
+        decisive = msgspec.structs.replace(decisive, limit=main, unit="" if main is None else main.unit)
     diagnosis = diagnose(name, evidence, ordered) if verdict is not Verdict.PASS else None
     return CriterionResult(
         name=name,
         verdict=verdict,
-        observed=decisive.observed,
+        observed=_headline(decisive, ordered),
         limit=decisive.limit,
         unit=decisive.unit,
-        interval=decisive.interval,
+        interval=decisive.interval if decisive.unit == ordered[0].unit else None,
         why=passed if verdict is Verdict.PASS else _sentence(ordered),
         findings=tuple(ordered),
         evidence=tuple(files),
@@ -58,6 +69,14 @@ def conclude(
         likely_cause=None if diagnosis is None else diagnosis.likely_cause,
         fix=None if diagnosis is None else diagnosis.fix,
     )
+
+
+def _headline(decisive: Finding, findings: Sequence[Finding]) -> float | None:
+    """The figure of a criterion: that of the finding that decided; of what must be none at all, all there is."""
+    limit = decisive.limit
+    if decisive.observed is None or limit is None or limit.direction is Direction.AT_LEAST or limit.value != 0:
+        return decisive.observed
+    return sum(finding.observed for finding in findings if finding.limit == limit and finding.observed is not None)
 
 
 def stage_missing(evidence: RunEvidence, name: str, stage: str, files: Sequence[str] = ()) -> CriterionResult:
@@ -77,12 +96,8 @@ def unmeasured(subject: str, why: str, **figures: float | int | str | None) -> F
 
 
 def closeness(finding: Finding) -> float:
-    """How near to the limit (or beyond it) a finding is; the nearest is named first."""
-    if finding.observed is None:
-        return 0.0
-    if not finding.limit:
-        return abs(finding.observed)
-    return finding.observed / finding.limit
+    """How near to its limit a finding is, or how far beyond it; what has no limit or was not measured comes last."""
+    return -math.inf if finding.limit is None else finding.limit.closeness(finding.observed)
 
 
 def _undecided(evidence: RunEvidence, name: str, why: str, files: Sequence[str]) -> CriterionResult:

@@ -21,12 +21,14 @@ from soak_pipeline.criteria.wording import count, listed
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import RootEvidence
 from soak_pipeline.model.traffic import Kind, Outcome
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "roots_are_sealed"
 QUESTION = "Is every tenant's audit trail sealed, day by day, by a signed root that covers its last row?"
+NO_WRONG_ROOT = at_most(0.0, "roots missing or wrong")
 
 _DAY_US = 86_400_000_000
+_OBSERVED = {Verdict.PASS: 0.0, Verdict.FAIL: 1.0, Verdict.INCONCLUSIVE: None}
 
 
 def judge(evidence: RunEvidence) -> CriterionResult:
@@ -50,7 +52,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="leaves",
+        main=NO_WRONG_ROOT,
         passed=f"{count(len(findings), 'root')} with {count(leaves, 'leaf', 'leaves')} checked: signed, whole and "
         "up to the last row",
         files=[stage_file(evidence, "platform_evidence")],
@@ -111,9 +113,8 @@ def _finding(evidence: RunEvidence, name: str, day: str, root: RootEvidence | No
     return Finding(
         subject=subject,
         verdict=verdict,
-        observed=None if root.leaf_count is None else float(root.leaf_count),
-        limit=None if root.audit_rows is None else float(root.audit_rows),
-        unit="leaves",
+        observed=_OBSERVED[verdict],
+        limit=NO_WRONG_ROOT,
         why=why,
         figures=figures,
     )

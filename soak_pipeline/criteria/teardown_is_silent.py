@@ -15,11 +15,12 @@ from soak_pipeline.criteria.wording import count, listed
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import SilencedTenant, TeardownReceipt
 from soak_pipeline.model.traffic import Phase
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "teardown_is_silent"
 QUESTION = "After the tenants were blocked, was nothing served any more, and nothing sent?"
 
+SERVED = "served calls"
 REFUSALS = ("429", "403")
 
 
@@ -36,7 +37,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         findings,
-        unit="calls",
+        main=at_most(evidence.thresholds.probe_allowed_max, SERVED),
         passed=f"{count(len(receipt.tenants), 'tenant')} blocked by {receipt.lever}; all {count(probes, 'probe call')} "
         "refused, and no executed call after the block",
         files=[stage_file(evidence, "teardown"), REQUESTS],
@@ -45,17 +46,19 @@ def judge(evidence: RunEvidence) -> CriterionResult:
 
 def _tenant(evidence: RunEvidence, name: str, entry: SilencedTenant | None) -> Finding:
     subject = f"tenant {name}"
-    limit = evidence.thresholds_of(name).probe_allowed_max
+    limit = at_most(evidence.thresholds_of(name).probe_allowed_max, SERVED)
+    observed = float(entry.probe_allowed) if entry is not None and entry.probe_calls else None
     if entry is None:
         return unmeasured(subject, f"tenant {name}: whether it was blocked is not known")
     statuses = listed(f"{number} x {status}" for status, number in entry.probe_statuses.items())
     refused = sum(entry.probe_statuses.get(status, 0) for status in REFUSALS)
-    if entry.probe_allowed > limit:
+    if not limit.allows(entry.probe_allowed):
         verdict = Verdict.FAIL
         why = f"tenant {name}: {entry.probe_allowed} of {count(entry.probe_calls, 'probe call')} were served after the "
-        why += f"block, limit {limit:.0f} ({statuses})"
+        why += f"block, limit {limit.value:.0f} ({statuses})"
     elif not entry.blocked:
         verdict, why = Verdict.FAIL, f"tenant {name} was not blocked: {entry.reason or 'no reason was given'}"
+        observed, limit = 1.0, at_most(0.0, "unblocked tenants")
     elif not entry.probe_calls or entry.reason or refused + entry.probe_allowed < entry.probe_calls:
         verdict = Verdict.INCONCLUSIVE
         reason = entry.reason or (f"the probe was answered {statuses}" if entry.probe_calls else "it was not probed")
@@ -66,9 +69,8 @@ def _tenant(evidence: RunEvidence, name: str, entry: SilencedTenant | None) -> F
     return Finding(
         subject=subject,
         verdict=verdict,
-        observed=float(entry.probe_allowed) if entry.probe_calls else None,
+        observed=observed,
         limit=limit,
-        unit="calls",
         why=why,
         figures={"probe_calls": entry.probe_calls, **{f"status_{key}": n for key, n in entry.probe_statuses.items()}},
     )
@@ -83,8 +85,7 @@ def _rows_after_block(evidence: RunEvidence, receipt: TeardownReceipt) -> Findin
         subject="audit rows after the block",
         verdict=Verdict.FAIL if rows else Verdict.PASS,
         observed=float(rows),
-        limit=0.0,
-        unit="rows",
+        limit=at_most(0.0, "rows"),
         why=f"{count(rows, 'audit row')} of executed calls later than the block, limit 0",
     )
 
@@ -104,7 +105,6 @@ def _load_after_block(evidence: RunEvidence, receipt: TeardownReceipt) -> Findin
         subject=subject,
         verdict=Verdict.FAIL if number else Verdict.PASS,
         observed=float(number),
-        limit=0.0,
-        unit="requests",
+        limit=at_most(0.0, "requests"),
         why=f"{count(number, 'request')} of the load sent after the block, limit 0",
     )

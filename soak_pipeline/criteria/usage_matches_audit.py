@@ -17,10 +17,11 @@ from soak_pipeline.criteria.sources import RECONCILE_FILE, stage_file, unavailab
 from soak_pipeline.criteria.wording import count, listed, seconds
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import Drain, PlatformEvidence, ReconcileEvidence
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "usage_matches_audit"
 QUESTION = "Does every tenant's usage match its audit rows, with empty queues in time after the load?"
+NO_UNMATCHED_ROW = at_most(0.0, "unmatched rows")
 
 _COUNTS = (
     ("audit_without_usage", "{} without usage", "audit row"),
@@ -42,7 +43,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         evidence,
         NAME,
         [*tenants, _drain_finding(evidence, platform.drain), _dead_letter_finding(platform)],
-        unit="rows",
+        main=NO_UNMATCHED_ROW,
         passed=f"usage matches the audit rows of all {len(tenants)} tenants, and {drained}",
         files=[RECONCILE_FILE, stage_file(evidence, "platform_evidence")],
     )
@@ -68,8 +69,7 @@ def _tenant_finding(evidence: RunEvidence, name: str, entry: ReconcileEvidence |
             subject=subject,
             verdict=Verdict.FAIL,
             observed=float(sum(number for number in found.values() if number)),
-            limit=0.0,
-            unit="rows",
+            limit=NO_UNMATCHED_ROW,
             why=f"tenant {name}: {listed(problems)}{example}, limit 0; see {RECONCILE_FILE}",
             figures=figures,
         )
@@ -80,8 +80,7 @@ def _tenant_finding(evidence: RunEvidence, name: str, entry: ReconcileEvidence |
         return Finding(
             subject=subject,
             verdict=Verdict.INCONCLUSIVE,
-            limit=0.0,
-            unit="rows",
+            limit=NO_UNMATCHED_ROW,
             why=f"tenant {name}: {what}{': ' + reason if reason else ''}",
             figures=figures,
         )
@@ -89,8 +88,7 @@ def _tenant_finding(evidence: RunEvidence, name: str, entry: ReconcileEvidence |
         subject=subject,
         verdict=Verdict.PASS,
         observed=0.0,
-        limit=0.0,
-        unit="rows",
+        limit=NO_UNMATCHED_ROW,
         why=f"tenant {name}: {count(entry.billable_audit_rows, 'billable audit row')}, each with one usage row",
         figures=figures,
     )
@@ -124,8 +122,7 @@ def _drain_finding(evidence: RunEvidence, drain: Drain) -> Finding:
         subject="pipelines",
         verdict=verdict,
         observed=None if drain.drained is None else drain.seconds,
-        limit=limit_s,
-        unit="s",
+        limit=at_most(limit_s, "s"),
         why=why,
         figures={f"left_{queue}": number for queue, number in drain.left.items()},
     )
@@ -161,8 +158,7 @@ def _dead_letter_finding(platform: PlatformEvidence) -> Finding:
         subject="dead letters",
         verdict=Verdict.FAIL if total else Verdict.PASS,
         observed=float(total),
-        limit=0.0,
-        unit="entries",
+        limit=at_most(0.0, "dead letters"),
         why=f"{count(total, 'dead letter')}: {filled}; limit 0" if total else "no dead letter was left",
         figures=dict(queues),
     )

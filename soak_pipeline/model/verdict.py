@@ -1,10 +1,11 @@
-"""Three-valued verdicts, how they merge, and the result of one criterion.
+"""Three-valued verdicts, how they merge, limits with their direction, and the result of one criterion.
 
 Missing data is INCONCLUSIVE, never PASS; the worst part decides the whole (design rule: Jepsen's `compose`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -39,6 +40,66 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=_SEVERITY.index, default=Verdict.INCONCLUSIVE)
 
 
+class Direction(StrEnum):
+    """On which side of a limit a figure has to be; the limit itself is allowed in either case."""
+
+    AT_MOST = "at_most"
+    AT_LEAST = "at_least"
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a figure is held against.
+
+    Attributes:
+        direction: the side that is allowed.
+        value: finite, in `unit`.
+        unit: such as `ms`, `ratio`, `rows`, `share`; empty for a plain number.
+
+    Raises:
+        ValueError: the value is not finite.
+    """
+
+    direction: Direction
+    value: float
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"a limit is a finite number, not {self.value}")
+
+    def allows(self, observed: float) -> bool:
+        """Whether a figure keeps the limit; exactly at it, it does. NaN keeps no limit."""
+        if self.direction is Direction.AT_MOST:
+            return observed <= self.value
+        return observed >= self.value
+
+    def closeness(self, observed: float | None) -> float:
+        """How near to the limit a figure is, or how far beyond it: the larger, the graver, in either direction.
+
+        1 at the limit, 0 at a distance of the limit's own size on the allowed side, 2 at that distance beyond it. A
+        limit of zero has no size and nothing to use up: zero counts as 0, and what is beyond as 1 and as much more.
+
+        Args:
+            observed: in `unit`; None and NaN, which were not measured, come after every figure (minus infinity).
+        """
+        if observed is None or math.isnan(observed):
+            return -math.inf
+        beyond = observed - self.value if self.direction is Direction.AT_MOST else self.value - observed
+        if self.value == 0:
+            return 1.0 + beyond if beyond > 0 else beyond
+        return 1.0 + beyond / abs(self.value)
+
+
+def at_most(value: float, unit: str = "") -> Limit:
+    """The limit that a figure must not exceed."""
+    return Limit(direction=Direction.AT_MOST, value=float(value), unit=unit)
+
+
+def at_least(value: float, unit: str = "") -> Limit:
+    """The limit that a figure must reach."""
+    return Limit(direction=Direction.AT_LEAST, value=float(value), unit=unit)
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on one subject of a criterion: a tenant, a process and resource, a validity condition.
 
@@ -46,21 +107,27 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         subject: what was judged, such as `tenant E` or `gateway-1 rss_bytes`.
         verdict: the verdict on this subject alone.
         observed: the figure that decided, in `unit`; None when it could not be measured.
-        limit: what the figure was held against, in `unit`; None when there is no single limit.
-        unit: unit of observed, limit and interval, such as `ms`, `ratio`, `rows`, `share`.
+        limit: what the figure was held against; None when there is no single limit.
+        unit: of observed and interval; where there is a limit, its unit, which need not be given again.
         interval: confidence interval of `observed`, (low, high); an end that is unbounded is None.
         why: one sentence: subject, observed, limit, with units.
         figures: further named numbers, the name carrying the unit.
+
+    Raises:
+        ValueError: the unit is not that of the limit.
     """
 
     subject: str
     verdict: Verdict
     why: str
     observed: float | None = None
-    limit: float | None = None
+    limit: Limit | None = None
     unit: str = ""
     interval: tuple[float | None, float | None] | None = None
     figures: dict[str, float | int | str | None] = {}
+
+    def __post_init__(self) -> None:
+        _share_the_unit(self, self.limit)
 
 
 class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +138,8 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
         verdict: worst of its findings; meaningless when `asked` is false.
         asked: false where the profile is too short to ask; then it does not take part in the overall verdict.
         advisory: true where the policy says that it never blocks; it is judged and shown all the same.
-        observed, limit, unit, interval: those of the finding that decided.
+        observed, limit, unit, interval: the headline, as in `Finding`: the figure that decided, or where all is well
+            the one that is nearest to its limit; what must be none at all is added up over the findings.
         why: one sentence for a person.
         findings: one per subject, worst first.
         evidence: files of the run folder, relative to it, that show it.
@@ -85,7 +153,7 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
     asked: bool = True
     advisory: bool = False
     observed: float | None = None
-    limit: float | None = None
+    limit: Limit | None = None
     unit: str = ""
     interval: tuple[float | None, float | None] | None = None
     findings: tuple[Finding, ...] = ()
@@ -94,10 +162,26 @@ class CriterionResult(msgspec.Struct, frozen=True, kw_only=True):
     likely_cause: str | None = None
     fix: str | None = None
 
+    def __post_init__(self) -> None:
+        _share_the_unit(self, self.limit)
+
     @property
     def counts(self) -> bool:
         """Whether it takes part in the overall verdict."""
         return self.asked and not self.advisory
+
+
+def _share_the_unit(figure: Finding | CriterionResult, limit: Limit | None) -> None:
+    """A figure has the unit of its limit.
+
+    Raises:
+        ValueError: it was given another one.
+    """
+    if limit is None or limit.unit == figure.unit:
+        return
+    if figure.unit:
+        raise ValueError(f"a figure in {figure.unit} is held against a limit in {limit.unit or 'no unit'}")
+    msgspec.structs.force_setattr(figure, "unit", limit.unit)
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):

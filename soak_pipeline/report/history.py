@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from soak_pipeline.analysis.run_trends import RunCourse, run_course
-from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_text
+from soak_pipeline.evidence.run_folder import RunFolder, read_json, read_json_as_stored, run_folders, write_text
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.tenants import TENANT_SHARES
@@ -27,7 +27,7 @@ from soak_pipeline.report.charts.leaks import LEAK_CRITERION, slope_per_hour
 from soak_pipeline.report.charts.runs import Mark, Trend, trend_chart
 from soak_pipeline.report.markdown import soak_rows
 from soak_pipeline.report.page.render import render
-from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument
+from soak_pipeline.report.verdict_document import VERDICT_FILE, stored_verdict
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ def stored_run(folder: RunFolder) -> StoredRun:
     path = folder.path / VERDICT_FILE
     if not path.exists():
         raise EvidenceUnreadable("no verdict: the run goes on, or was broken off (`soak judge` judges what it left)")
-    verdict = read_json(path, VerdictDocument)
+    verdict = read_json_as_stored(path, stored_verdict)
     latency = _optional(folder.path / "latency.json", LatencyDocument)
     comparison = _optional(folder.fairness_path / "comparison.json", FairnessDocument)
     rows = soak_rows(latency)

@@ -11,8 +11,9 @@ from datetime import datetime
 
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyRow
+from soak_pipeline.model.promotion import gates_promotion
 from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES
-from soak_pipeline.model.verdict import CriterionResult
+from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.fairness import fairness_charts
 from soak_pipeline.report.charts.latency import latency_charts
@@ -47,6 +48,7 @@ class Page:
     """What the template shows; every figure in it was decided elsewhere."""
 
     document: VerdictDocument
+    promotion: str
     began: str
     criteria: Sequence[CriterionResult]
     deciding: Sequence[CriterionResult]
@@ -128,6 +130,7 @@ def _page(
     server = {} if documents.latency is None else {each.tenant: each.server_share for each in documents.latency.server}
     return Page(
         document=document,
+        promotion=_promotion_words(document),
         criteria=[
             *deciding,
             *sorted(
@@ -157,6 +160,13 @@ def _page(
         about=_about(evidence, document),
         legend=_legend(),
     )
+
+
+def _promotion_words(document: VerdictDocument) -> str:
+    """What the verdict means for a promotion; nothing where it allows one."""
+    if not document.gates_promotion:
+        return "gates no promotion"
+    return "" if document.verdict is Verdict.PASS else "promotion blocked"
 
 
 def _day_and_time(text: str) -> str:
@@ -224,7 +234,9 @@ def _leak_words(document: VerdictDocument, horizon_h: float) -> str:
 
 def _about(evidence: RunEvidence, document: VerdictDocument) -> list[tuple[str, str]]:
     plan = evidence.plan
+    gates, why_not = gates_promotion(plan, document.thresholds_changed)
     return [
+        ("Promotion", "this run gates it" if gates else why_not),
         ("Release", document.release or "not given"),
         ("Commit", document.commit or "not given"),
         ("Target", f"{document.target} ({plan.target.dialect.value} dialect)"),

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Direction, Finding, Limit
 from soak_pipeline.report.text import one_line
 
 NOT_MEASURED = "–"
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
+_SIGNS = {Direction.AT_MOST: "≤", Direction.AT_LEAST: "≥"}
 _PER = {"per_second": "/s", "per_hour": "/h", "per_day": "/d"}
 
 
@@ -39,26 +40,25 @@ def quantity(value: float | None, unit: str = "") -> str:
     return f"{number(value)} {words}"
 
 
-def limit_text(verdict: Verdict, observed: float | None, limit: float | None, unit: str = "") -> str:
-    """A limit with its direction where the verdict tells it: `≤ 1.20x`, `≥ 95 %`; a dash when there is none.
-
-    A limit of zero needs no direction.
-
-    Args:
-        verdict: PASS means that `observed` is on the right side, FAIL on the wrong one; INCONCLUSIVE tells nothing.
-        observed: what was held against it.
-        limit: itself, in `unit`.
-    """
-    text = quantity(limit, unit)
-    if not limit or observed is None or observed == limit or verdict is Verdict.INCONCLUSIVE:
-        return text
-    at_most = (observed < limit) == (verdict is Verdict.PASS)
-    return f"{'≤' if at_most else '≥'} {text}"
+def limit_text(limit: Limit | None) -> str:
+    """A limit with its direction: `≤ 1.20x`, `≥ 95 %`, `≤ 0 violations`; a dash when there is none."""
+    return NOT_MEASURED if limit is None else f"{_SIGNS[limit.direction]} {quantity(limit.value, limit.unit)}"
 
 
 def limit_of(result: CriterionResult | Finding) -> str:
-    """The limit of a result or a finding, with its direction."""
-    return limit_text(result.verdict, result.observed, result.limit, result.unit)
+    """The limit of a result or a finding, with its direction, to stand beside the figure.
+
+    What the figure counts is not said again: `12 requests`, `≥ 30`.
+    """
+    limit = result.limit
+    if limit is None or result.observed is None or _has_symbol(limit.unit):
+        return limit_text(limit)
+    return f"{_SIGNS[limit.direction]} {number(limit.value)}"
+
+
+def _has_symbol(unit: str) -> bool:
+    """Whether a unit is one of measure; any other is the noun of what is counted."""
+    return unit in ("", "count", "share", "ratio", "ms", "s") or unit.startswith("bytes") or "_per_" in unit
 
 
 def interval_text(interval: tuple[float | None, float | None] | None, unit: str = "") -> str:

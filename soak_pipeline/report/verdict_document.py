@@ -15,11 +15,14 @@ import msgspec
 from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.plan import Plan, plan_hash
 from soak_pipeline.model.policy import PolicyOfRun
+from soak_pipeline.model.promotion import gates_promotion
 from soak_pipeline.model.stored import StoredShape, stored_shape
-from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict
 
 VERDICT_FILE = "verdict.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_UNDIRECTED = 1
+"""The last format whose limits had no direction."""
 
 _TROUBLE = (Verdict.FAIL, Verdict.INCONCLUSIVE)
 
@@ -36,6 +39,8 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
         judged_at: when the judgement was made (UTC, ISO 8601).
         started_at, ended_at: time zero of the run, and when the last evidence was taken; null when unknown.
         thresholds_changed: limits that differ from the plan's own; a gate must not accept such a verdict.
+        gates_promotion: whether this verdict can allow or block a promotion; a profile that is no level of the gate,
+            changed load and changed limits gate nothing.
         criteria: one result per criterion, in the registry's order.
         digest: SHA-256 (hex) of everything else in the document, see `digest_of`; empty in a file of an older version.
         format_version: of this file.
@@ -55,6 +60,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: str | None
     thresholds_changed: dict[str, float]
     policy: PolicyOfRun | None = None
+    gates_promotion: bool = False
     criteria: tuple[CriterionResult, ...]
     digest: str = ""
     format_version: int = FORMAT_VERSION
@@ -71,6 +77,7 @@ def verdict_document(
         ended_us: when the last evidence was taken, microseconds since the plan's epoch; None when unknown.
         frozen_hash: the plan's hash when it was frozen, perhaps by another version; None for one of this version.
     """
+    gating = gates_promotion(plan, judgement.thresholds_changed)
     document = VerdictDocument(
         run_id=plan.run_id,
         release=plan.release,
@@ -80,12 +87,13 @@ def verdict_document(
         plan_hash=plan_hash(plan) if frozen_hash is None else frozen_hash,
         verdict=judgement.verdict,
         why=reason_of(judgement),
-        next_step=next_step_of(judgement),
+        next_step=next_step_of(judgement, gating),
         judged_at=judgement.judged_at,
         started_at=moment(plan, 0),
         ended_at=None if ended_us is None else moment(plan, ended_us),
         thresholds_changed=judgement.thresholds_changed,
         policy=plan.policy,
+        gates_promotion=gating[0],
         criteria=judgement.criteria,
     )
     return msgspec.structs.replace(document, digest=digest_of(document))
@@ -108,8 +116,58 @@ def verdict_as_stored(document: bytes) -> tuple[VerdictDocument, StoredShape]:
     Raises:
         msgspec.DecodeError: it is no verdict.
     """
-    verdict = msgspec.json.decode(document, type=VerdictDocument)
-    return verdict, stored_shape(document, VerdictDocument, digest="")
+    kind = _VerdictDocument1 if _format_of(document) <= _UNDIRECTED else VerdictDocument
+    return stored_verdict(document), stored_shape(document, kind, digest="")
+
+
+def stored_verdict(document: bytes) -> VerdictDocument:
+    """A stored verdict, of this format or an older one; the limits of format 1, which had no direction, are left out.
+
+    Raises:
+        msgspec.DecodeError: it is no verdict.
+    """
+    if _format_of(document) > _UNDIRECTED:
+        return msgspec.json.decode(document, type=VerdictDocument)
+    older = msgspec.to_builtins(msgspec.json.decode(document, type=_VerdictDocument1))
+    for result in older["criteria"]:
+        for figure in (result, *result["findings"]):
+            figure["limit"] = None
+    return msgspec.convert(older, VerdictDocument)
+
+
+def _format_of(document: bytes) -> int:
+    return msgspec.json.decode(document, type=_Format).format_version
+
+
+class _Format(msgspec.Struct):
+    """The version of a stored document; one that does not say is of this version, and is read as such."""
+
+    format_version: int = FORMAT_VERSION
+
+
+class _Finding1(Finding, frozen=True, kw_only=True):
+    """A finding of format 1: its limit is a plain number."""
+
+    limit: float | None = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Nothing to check: the limit has no unit of its own."""
+
+
+class _CriterionResult1(CriterionResult, frozen=True, kw_only=True):
+    """A criterion's result of format 1."""
+
+    limit: float | None = None  # type: ignore[assignment]
+    findings: tuple[_Finding1, ...] = ()
+
+    def __post_init__(self) -> None:
+        """As in a finding."""
+
+
+class _VerdictDocument1(VerdictDocument, frozen=True, kw_only=True):
+    """`verdict.json` of format 1."""
+
+    criteria: tuple[_CriterionResult1, ...]
 
 
 def moment(plan: Plan, time_us: int) -> str:
@@ -150,11 +208,17 @@ def reason_of(judgement: Judgement) -> str:
     return f"{first.name}: {first.why.rstrip('.')}{rest}."
 
 
-def next_step_of(judgement: Judgement) -> str:
-    """What to do now, in one sentence."""
+def next_step_of(judgement: Judgement, gating: tuple[bool, str]) -> str:
+    """What to do now, in one sentence.
+
+    Args:
+        judgement: of the run.
+        gating: whether the run gates a promotion, and if not, why, as `gates_promotion` answers.
+    """
+    gates, why_not = gating
     trouble = deciding_criteria(judgement.criteria)
     if judgement.verdict is Verdict.PASS:
-        return "Nothing to do: the promotion is allowed."
+        return f"Nothing to do: {'the promotion is allowed' if gates else why_not}."
     if not trouble:
         return "Run a profile that asks at least one criterion."
     first = trouble[0]
@@ -163,4 +227,5 @@ def next_step_of(judgement: Judgement) -> str:
     if first.verdict is Verdict.FAIL:
         where = f"; its evidence is in {first.evidence[0]}" if first.evidence else ""
         return f"Look at {first.name} below{where}."
-    return f"Make it possible to measure {first.name}, then run again; until then the promotion is blocked."
+    until_then = "; until then the promotion is blocked" if gates else ""
+    return f"Make it possible to measure {first.name}, then run again{until_then}."

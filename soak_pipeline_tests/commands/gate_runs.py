@@ -11,7 +11,7 @@ from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds
-from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict, overall
+from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict, at_most, overall
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, verdict_document
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
@@ -50,7 +50,7 @@ def store_run(
     )
     verdicts = dict.fromkeys(CRITERION_NAMES, Verdict.PASS) | dict(criteria or {})
     results = tuple(
-        CriterionResult(name=name, verdict=verdict, why=f"tenant E: {verdict}", observed=5, limit=4.0, unit="rows")
+        CriterionResult(name=name, verdict=verdict, why=f"tenant E: {verdict}", observed=5, limit=at_most(4.0, "rows"))
         for name, verdict in verdicts.items()
     )
     judgement = Judgement(run_id=run_id, verdict=overall(results), criteria=results, judged_at="2026-11-23T09:00:00Z")

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from soak_pipeline.commands.across_runs import compare_stored, show_history
+from soak_pipeline.commands.figures import print_figures
 from soak_pipeline.commands.gate import GateAnswer, GateQuestion, GateVerdict, answer
 from soak_pipeline.commands.stored_run import judge_stored, report_stored
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_json
@@ -23,7 +24,7 @@ from soak_pipeline.model.plan import PLAN_FORMAT, Plan, plan_hash
 from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.stage_outputs import ProvisionedRun
 from soak_pipeline.model.stored import different_fields
-from soak_pipeline.model.verdict import CriterionResult
+from soak_pipeline.model.verdict import CriterionResult, Finding
 from soak_pipeline.report.verdict_document import VERDICT_FILE, VerdictDocument, verdict_as_stored
 from soak_pipeline_tests.commands.gate_runs import NOW, RUN_ID, store_run
 from soak_pipeline_tests.policies import OF_RUN, POLICY, profile_of
@@ -167,8 +168,21 @@ def _next_format(document: VerdictDocument) -> msgspec.Struct:
     return msgspec.structs.replace(document, format_version=document.format_version + 1)
 
 
-def _previous_format(document: VerdictDocument) -> msgspec.Struct:
-    return msgspec.structs.replace(document, format_version=document.format_version - 1)
+def _format_1(document: VerdictDocument) -> msgspec.Struct:
+    """With limits that are plain numbers, and nothing about what the run gates."""
+    criteria = tuple(
+        other_version(
+            result,
+            findings=tuple(other_version(finding, limit=_value(finding)) for finding in result.findings),
+            limit=_value(result),
+        )
+        for result in document.criteria
+    )
+    return other_version(document, without=("gates_promotion",), criteria=criteria, format_version=1)
+
+
+def _value(figure: CriterionResult | Finding) -> float | None:
+    return None if figure.limit is None else figure.limit.value
 
 
 @pytest.mark.parametrize(
@@ -178,12 +192,12 @@ def _previous_format(document: VerdictDocument) -> msgspec.Struct:
             _older_verdict,
             "was written by an older version of this package: it lacks criteria.interval, criteria.cause.",
         ),
-        (_previous_format, "was written by an older version of this package: its format is 0, this version writes 1."),
+        (_format_1, "was written by an older version of this package: it lacks gates_promotion."),
         (
             _newer_verdict,
             "is of another version of this package, or was edited: it has confidence_share, not known here.",
         ),
-        (_next_format, "is of a newer version of this package, or was edited: its format is 2, this version writes 1."),
+        (_next_format, "is of a newer version of this package, or was edited: its format is 3, this version writes 2."),
         (_verdict_without_a_digest, "carries no digest: an older version of this package wrote it, or it was edited."),
     ],
 )
@@ -204,6 +218,34 @@ def test_an_older_verdict_that_was_edited_is_called_so(tmp_path: Path) -> None:
     write_json(path, signed(_older_verdict(read_json(path, VerdictDocument))))
     path.write_text(path.read_text().replace("tenant E: PASS", "tenant F: PASS", 1))
     assert "was changed after it was written: its digest does not match" in _ask(tmp_path).why
+
+
+def test_an_edited_verdict_of_format_1_is_called_so(tmp_path: Path) -> None:
+    path = store_run(tmp_path).path / VERDICT_FILE
+    write_json(path, signed(_format_1(read_json(path, VerdictDocument))))
+    path.write_text(path.read_text().replace('"limit": 4.0', '"limit": 5.0', 1))
+    assert "was changed after it was written: its digest does not match" in _ask(tmp_path).why
+
+
+def test_a_run_that_format_1_reported_is_shown_judged_and_compared(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run.path / VERDICT_FILE
+    now = read_json(path, VerdictDocument)
+    write_json(path, signed(_format_1(now)))
+    document, shape = verdict_as_stored(path.read_bytes())
+    assert (document.format_version, document.digest) == (1, shape.digest)
+    assert [result.why for result in document.criteria] == [result.why for result in now.criteria]
+    assert all(figure.limit is None for result in document.criteria for figure in (result, *result.findings))
+    assert show_history(run.reports) == 0
+    assert judge_stored(run.path, {}) == 0
+    assert print_figures(run.path) == 0
+    assert compare_stored(run.path, run.path, 0.05) == 0
+    shown = capsys.readouterr().out
+    assert f"{run.run_id}" in shown
+    assert "not shown" not in shown
+    assert report_stored(run.path) == 0
+    assert read_json(path, VerdictDocument).format_version == now.format_version == 2
 
 
 def test_a_run_under_an_older_plan_is_judged_reported_and_compared(

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.criteria.decisions_are_correct import NO_WRONG_DECISION
+from soak_pipeline.model.verdict import Verdict, at_most
 from soak_pipeline_tests.criteria.judging import finding_of, judged
 from soak_pipeline_tests.evidence_defects import go_wrong, set_outcome
 from soak_pipeline_tests.evidence_factory import SyntheticRun
@@ -37,7 +38,7 @@ def test_one_wrong_decision_fails_with_its_operation(tmp_path: Path, outcome: st
 
     assert result.verdict is Verdict.FAIL
     assert words in result.why
-    assert (result.observed, result.limit, result.unit) == (1, 0, "requests")
+    assert (result.observed, result.limit) == (1, at_most(0, "wrong decisions"))
 
 
 def test_an_executed_attack_is_named_before_anything_else(tmp_path: Path) -> None:
@@ -68,8 +69,9 @@ def test_the_error_share_may_reach_its_limit(tmp_path: Path, more: int, verdict:
     finding = finding_of(judged(tmp_path, DECISIONS, errors), "tenant B")
 
     assert finding.verdict is verdict
-    assert finding.observed == (10 + more) / 2_000
-    assert finding.limit == 0.005
+    assert finding.figures["error_share"] == (10 + more) / 2_000
+    headline = (0.0, NO_WRONG_DECISION) if verdict is Verdict.PASS else (11 / 2_000, at_most(0.005, "share"))
+    assert (finding.observed, finding.limit) == headline
 
 
 def test_errors_of_the_soak_are_not_diluted_by_other_phases(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from soak_pipeline.criteria.registry import CRITERIA, judge_run
+from soak_pipeline.criteria.results import closeness
 from soak_pipeline.evidence.bundle import read_evidence
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.model.verdict import Judgement, Verdict, at_most
 from soak_pipeline_tests.criteria.judging import HALF_HOUR, SMALL
 from soak_pipeline_tests.evidence_defects import DEFECTS
 from soak_pipeline_tests.evidence_factory import make_run
@@ -91,6 +92,46 @@ LEAVES_OPEN = {
 # The chain of the fan-out's tenant is judged by the fan-out as well.
 LEAVES_OPEN["chain_unread"] |= {FANOUT}
 NEEDS_LONG_SOAK = {LEAKS}
+HEADLINES = {
+    CHAIN: at_most(0, "violations"),
+    USAGE: at_most(0, "unmatched rows"),
+    TIMELINES: at_most(0, "stuck timelines"),
+    ROOTS: at_most(0, "roots missing or wrong"),
+    SLO: at_most(250, "ms"),
+    FAIRNESS: at_most(1.2, "ratio"),
+    DECISIONS: at_most(0, "wrong decisions"),
+    FANOUT: at_most(0, "wrong answers"),
+    TEARDOWN: at_most(0, "served calls"),
+    LOAD: at_most(0, "conditions not met"),
+}
+"""What the headline of a criterion holds its figure against; that of leaks is the headroom of the nearest resource."""
+OTHER_HEADLINES = {
+    "usage_worker_slow": {"s"},
+    "dead_letter": {"dead letters"},
+    "timelines_backfilled": {"share"},
+    # Refusals are a rise of the error share first.
+    "quiet_tenant_fails_fast": {"share"},
+    "server_errors": {"share"},
+    "throttling_storm": {"share"},
+    "malformed_bodies": {"share"},
+    "duplicate_node": {"nodes and edges"},
+    "duplicate_edge": {"nodes and edges"},
+    "tenant_not_blocked": {"unblocked tenants"},
+    "rows_after_block": {"rows"},
+}
+"""Units of headlines where another claim of the criterion is what a defect breaks."""
+
+
+def contradictions(judgement: Judgement) -> list[str]:
+    """Figures on the side of their limit that their verdict denies."""
+    return [
+        f"{result.name}: {figure}"
+        for result in judgement.criteria
+        for figure in (result, *result.findings)
+        if figure.limit is not None and figure.observed is not None and result.asked
+        if figure.verdict is not Verdict.INCONCLUSIVE
+        if figure.limit.allows(figure.observed) is not (figure.verdict is Verdict.PASS)
+    ]
 
 
 def test_every_defect_has_its_row() -> None:
@@ -111,8 +152,12 @@ def test_a_defect_turns_its_criterion_and_no_other(tmp_path: Path, defect: str) 
         expected, verdict
     )
     assert judgement.verdict is verdict
+    assert contradictions(judgement) == []
     for result in judgement.criteria:
         if result.name in expected:
+            if verdict is Verdict.FAIL and result.name in HEADLINES:
+                assert result.observed is not None
+                assert result.unit in {HEADLINES[result.name].unit, *OTHER_HEADLINES.get(defect, ())}
             assert result.cause not in (None, "unknown")
             assert result.likely_cause
             assert result.fix
@@ -128,6 +173,11 @@ def test_a_healthy_smoke_run_passes_and_does_not_ask_about_leaks(tmp_path: Path,
     assert [result.name for result in judgement.criteria if not result.asked] == [LEAKS]
     assert all(result.verdict is Verdict.PASS for result in judgement.criteria if result.asked)
     assert all(result.likely_cause is None for result in judgement.criteria if result.asked)
+    assert contradictions(judgement) == []
+    assert {result.name: result.limit for result in judgement.criteria if result.asked} == HEADLINES
+    assert {
+        result.observed for result in judgement.criteria if result.asked and result.name not in (SLO, FAIRNESS)
+    } == {0.0}
 
 
 @pytest.mark.parametrize("profile", LEVELS)
@@ -147,3 +197,8 @@ def test_a_healthy_longer_run_passes_with_leaks_asked(tmp_path: Path) -> None:
 
     assert judgement.verdict is Verdict.PASS
     assert all(result.asked for result in judgement.criteria)
+    assert contradictions(judgement) == []
+    leaks = next(result for result in judgement.criteria if result.name == LEAKS)
+    assert leaks.findings[0].subject in leaks.why
+    assert leaks.limit is not None
+    assert leaks.limit.closeness(leaks.observed) == max(closeness(finding) for finding in leaks.findings)

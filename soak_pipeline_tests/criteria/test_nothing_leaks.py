@@ -12,7 +12,7 @@ from soak_pipeline.criteria.nothing_leaks import CAPABILITY_OF
 from soak_pipeline.criteria.registry import judge_run
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.stage_outputs import Capability
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.model.verdict import Verdict, at_most
 from soak_pipeline_tests.criteria.judging import HALF_HOUR, evidence_of, finding_of, judged
 from soak_pipeline_tests.evidence_defects import MIB, change_output, drop_series, grow
 from soak_pipeline_tests.evidence_factory import SyntheticRun
@@ -54,7 +54,7 @@ def test_growth_of_exactly_the_headroom_is_allowed(tmp_path: Path, factor: float
 
     assert finding.verdict is verdict
     assert finding.observed == pytest.approx(factor * 1024 * MIB)
-    assert finding.limit == 1024 * MIB
+    assert finding.limit == at_most(1024 * MIB, "bytes")
 
 
 def test_a_fail_names_process_resource_rate_and_time_left(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from soak_pipeline.model.stage_outputs import (
     TeardownReceipt,
 )
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, overall
+from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, at_most, overall
 from soak_pipeline_tests.policies import PROVING, default_thresholds, plan_by
 
 SWITCHES = ("FAKE_VERDICT", "FAKE_SOAK_S", "FAKE_ERROR_IN", "FAKE_LOSES")
@@ -199,8 +199,7 @@ def judge(context, thresholds_changed) -> Judgement:
             why=f"tenant E {criterion.name}",
             asked=criterion.name != "nothing_leaks",
             observed=1.34,
-            limit=1.2,
-            unit="ratio",
+            limit=at_most(1.2, "ratio"),
             findings=(
                 Finding(subject="tenant E", verdict=first, why="w", observed=1.34, figures={"latency_ms_p99": 158.0}),
             ),

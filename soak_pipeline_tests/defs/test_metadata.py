@@ -9,7 +9,12 @@ import pytest
 from soak_pipeline.defs.metadata import overview
 from soak_pipeline.defs.metadata.stages import phase_metadata, teardown_metadata
 from soak_pipeline.defs.metadata.values import table, text
-from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_metadata, report_metadata
+from soak_pipeline.defs.metadata.verdicts import (
+    criterion_metadata,
+    judgement_metadata,
+    promotion_metadata,
+    report_metadata,
+)
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, write_json
 from soak_pipeline.model.documents import LatencyDocument, LatencyRow, Percentile, Percentiles
 from soak_pipeline.model.stage_outputs import (
@@ -20,23 +25,21 @@ from soak_pipeline.model.stage_outputs import (
     StageStatus,
     TeardownReceipt,
 )
-from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Limit, Verdict, at_least, at_most
 
 FAIRNESS = CriterionResult(
     name="quiet_tenants_are_protected",
     verdict=Verdict.FAIL,
     why="tenant E p99 rose 1.34x during burst",
     observed=1.34,
-    limit=1.2,
-    unit="ratio",
+    limit=at_most(1.2, "ratio"),
     findings=(
         Finding(
             subject="tenant E",
             verdict=Verdict.FAIL,
             why="rose",
             observed=1.34,
-            limit=1.2,
-            unit="ratio",
+            limit=at_most(1.2, "ratio"),
             figures={"latency_ms_p99_burst": 158.25, "pairs": 8},
         ),
         Finding(subject="tenant B", verdict=Verdict.INCONCLUSIVE, why="too few", unit="ratio"),
@@ -44,6 +47,7 @@ FAIRNESS = CriterionResult(
     likely_cause="one shared queue",
     fix="share the slots fairly",
 )
+SMOKE = (False, "smoke gates no promotion")
 LEAKS = CriterionResult(name="nothing_leaks", verdict=Verdict.INCONCLUSIVE, why="too short", asked=False)
 JUDGEMENT = Judgement(
     run_id="20261123T073000Z",
@@ -75,6 +79,7 @@ def test_the_verdict_table_has_one_row_per_criterion() -> None:
 def test_a_check_shows_figures_to_plot_cause_and_findings() -> None:
     metadata = criterion_metadata(FAIRNESS)
     assert (metadata["observed"].value, metadata["limit"].value, metadata["unit"].value) == (1.34, 1.2, "ratio")
+    assert metadata["limit_in_words"].value == "≤ 1.20x"
     assert metadata["likely_cause"].value == "one shared queue"
     assert metadata["fix"].value == "share the slots fairly"
     assert _rows(metadata["findings"]) == [
@@ -91,7 +96,7 @@ def test_a_check_without_a_figure_plots_none() -> None:
 def test_the_report_shows_percentiles_per_tenant_on_both_clocks(tmp_path) -> None:
     folder = RunFolder(tmp_path, JUDGEMENT.run_id)
     write_json(folder.path / "latency.json", _latency_document())
-    metadata = report_metadata(_final(), JUDGEMENT, folder)
+    metadata = report_metadata(_final(), JUDGEMENT, folder, SMOKE)
     assert _rows(metadata["latency"]) == [
         ["tenant", "p95", "p99", "service p95", "service p99"],
         ["E", "118 ms", "158 ms", "110 ms", "–"],
@@ -103,7 +108,7 @@ def test_the_report_shows_percentiles_per_tenant_on_both_clocks(tmp_path) -> Non
 
 
 def test_a_report_without_latency_says_so(tmp_path) -> None:
-    metadata = report_metadata(_final(), JUDGEMENT, RunFolder(tmp_path, JUDGEMENT.run_id))
+    metadata = report_metadata(_final(), JUDGEMENT, RunFolder(tmp_path, JUDGEMENT.run_id), SMOKE)
     missing = "No such file or directory"
     assert metadata["latency"].value == f"not measured: latency.json: {missing}"
     assert metadata["fairness"].value == f"not measured: ../../fairness/{JUDGEMENT.run_id}/comparison.json: {missing}"
@@ -121,7 +126,7 @@ def test_the_report_reads_its_latency_once(tmp_path, monkeypatch: pytest.MonkeyP
         return read_json(path, output_type)
 
     monkeypatch.setattr(overview, "read_json", counted)
-    report_metadata(_final(), JUDGEMENT, folder)
+    report_metadata(_final(), JUDGEMENT, folder, SMOKE)
     assert read.count("latency.json") == 1
 
 
@@ -207,3 +212,40 @@ def _latency_document() -> LatencyDocument:
         windows=(),
         server=(),
     )
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize(
+    ("limit", "observed", "figure", "sign", "words"),
+    [
+        (at_most(0.0, "wrong answers"), 3.0, "3 wrong answers", "≤ 0", "≤ 0 wrong answers"),
+        (at_least(0.8, "share"), 0.12, "12 %", "≥ 80 %", "≥ 80 %"),
+        (at_least(72.0, "requests"), None, "–", "≥ 72 requests", "≥ 72 requests"),
+    ],
+)
+def test_a_limit_is_shown_with_its_direction_whatever_the_verdict(
+    verdict: Verdict, limit: Limit, observed: float | None, figure: str, sign: str, words: str
+) -> None:
+    finding = Finding(subject="x", verdict=verdict, why="w", observed=observed, limit=limit)
+    result = CriterionResult(
+        name="fanout_is_correct", verdict=verdict, why="w", observed=observed, limit=limit, findings=(finding,)
+    )
+    metadata = criterion_metadata(result)
+    assert (metadata["limit"].value, metadata["limit_in_words"].value) == (limit.value, words)
+    assert _rows(metadata["findings"])[1][2:4] == [figure, sign]
+    judgement = msgspec.structs.replace(JUDGEMENT, criteria=(result,))
+    assert _rows(judgement_metadata(judgement)["criteria"])[1][2:4] == [figure, sign]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "gating", "words"),
+    [
+        (Verdict.PASS, (True, ""), "PASS: the promotion is allowed"),
+        (Verdict.FAIL, (True, ""), "FAIL: the promotion is blocked"),
+        (Verdict.PASS, SMOKE, "PASS; smoke gates no promotion"),
+        (Verdict.INCONCLUSIVE, SMOKE, "INCONCLUSIVE; smoke gates no promotion"),
+    ],
+)
+def test_what_a_verdict_means_for_a_promotion(verdict: Verdict, gating: tuple[bool, str], words: str) -> None:
+    metadata = promotion_metadata(verdict, gating)
+    assert (metadata["gates_promotion"].value, metadata["promotion"].value) == (gating[0], words)

@@ -36,12 +36,18 @@ def test_a_run_that_passes_succeeds_and_leaves_every_output(run_job: RunJob, fol
     assert read_evidence(folder).missing == {}
     assert folder.read_output("post_run_checks", Judgement).verdict is Verdict.PASS
     assert folder.read_output("report", FinalVerdict).run_id == RUN_ID
-    assert _checks(result)["promotion_is_allowed"].passed
+    check = _checks(result)["promotion_is_allowed"]
+    assert check.passed
+    assert str(check.description).startswith("PASS; smoke gates no promotion. ")
+    assert check.metadata["gates_promotion"].value is False
+    assert check.metadata["promotion"].value == "PASS; smoke gates no promotion"
 
 
-def test_the_level_decides_the_profile(run_job: RunJob, folder: RunFolder) -> None:
-    run_job("nightly_soak")
+def test_the_level_decides_the_profile_and_gates(run_job: RunJob, folder: RunFolder) -> None:
+    check = _checks(run_job("nightly_soak"))["promotion_is_allowed"]
     assert folder.read_plan().profile.name == "nightly"
+    assert str(check.description).startswith("PASS: the promotion is allowed. ")
+    assert check.metadata["gates_promotion"].value is True
 
 
 def test_the_form_reaches_the_plan(run_job: RunJob, folder: RunFolder) -> None:

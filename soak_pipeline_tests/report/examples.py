@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, overall
+from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, at_most, overall
 from soak_pipeline.report.verdict_document import VerdictDocument, verdict_document
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
@@ -13,11 +13,11 @@ HOSTILE = "<script>alert(1)</script>\x1b[2J\x00\u202e|`*[x](http://evil.example)
 """What a platform's error text may contain: markup for every format that is written."""
 
 
-def plan() -> Plan:
-    """A smoke plan."""
+def plan(profile: str = "smoke") -> Plan:
+    """A plan, of the smoke profile by default."""
     return plan_by(
         run_id=RUN_ID,
-        profile=profile_of("smoke"),
+        profile=profile_of(profile),
         target=Target(name="local", allow_load=True, gateway_url="http://127.0.0.1:18000"),
         thresholds=default_thresholds(),
         seed=7,
@@ -33,8 +33,7 @@ def passed(name: str = "chain_has_no_violations") -> CriterionResult:
         verdict=Verdict.PASS,
         why="5 chains of 60,120 rows have 0 violations, limit 0 rows",
         observed=0.0,
-        limit=0.0,
-        unit="rows",
+        limit=at_most(0.0, "rows"),
         findings=(Finding(subject="tenant A", verdict=Verdict.PASS, why="0 violations", observed=0.0, unit="rows"),),
         evidence=("chain_verify.json",),
     )
@@ -48,8 +47,7 @@ def failed(name: str = "quiet_tenants_are_protected") -> CriterionResult:
         verdict=Verdict.FAIL,
         why=why,
         observed=1.34,
-        limit=1.2,
-        unit="ratio",
+        limit=at_most(1.2, "ratio"),
         interval=(1.25, 1.43),
         findings=(
             Finding(
@@ -57,13 +55,16 @@ def failed(name: str = "quiet_tenants_are_protected") -> CriterionResult:
                 verdict=Verdict.FAIL,
                 why=why,
                 observed=1.34,
-                limit=1.2,
-                unit="ratio",
+                limit=at_most(1.2, "ratio"),
                 interval=(1.25, 1.43),
                 figures={"latency_ms_p99_baseline": 118.0, "latency_ms_p99_burst": 158.0},
             ),
             Finding(
-                subject="tenant B", verdict=Verdict.PASS, why="p99 rose 1.02x", observed=1.02, limit=1.2, unit="ratio"
+                subject="tenant B",
+                verdict=Verdict.PASS,
+                why="p99 rose 1.02x",
+                observed=1.02,
+                limit=at_most(1.2, "ratio"),
             ),
         ),
         evidence=("latency.json",),
@@ -102,6 +103,6 @@ def judgement(*criteria: CriterionResult) -> Judgement:
     return Judgement(run_id=RUN_ID, verdict=overall(criteria), criteria=criteria, judged_at="2026-11-23T07:36:00.000Z")
 
 
-def document(*criteria: CriterionResult) -> VerdictDocument:
+def document(*criteria: CriterionResult, profile: str = "smoke") -> VerdictDocument:
     """A verdict document with these criteria; the run lasted 330 s."""
-    return verdict_document(plan(), judgement(*criteria), 330_000_000)
+    return verdict_document(plan(profile), judgement(*criteria), 330_000_000)

@@ -26,7 +26,7 @@ def test_it_fits_and_loses_no_word(columns: int) -> None:
 def test_figures_stand_in_columns_under_a_heading() -> None:
     lines = plain_verdict(examples.document(passed(), failed(), not_asked()), 80).splitlines()
     assert lines[0] == "verdict       criterion                    observed    limit"
-    assert lines[1] == "PASS          chain_has_no_violations        0 rows   0 rows"
+    assert lines[1] == "PASS          chain_has_no_violations        0 rows      ≤ 0"
     assert lines[3] == "FAIL          quiet_tenants_are_protected     1.34x  ≤ 1.20x"
     assert lines[4].startswith("              tenant E p99 rose 1.34x during burst")
     assert lines[6] == "not asked     nothing_leaks                       –        –"

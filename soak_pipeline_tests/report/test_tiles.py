@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soak_pipeline.model.documents import LatencyDocument, LatencyRow, Percentile, Percentiles
-from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 from soak_pipeline.report.course import Course
 from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.page.tiles import Tile, tiles_of
@@ -41,7 +41,7 @@ LATENCY = Documents(
 
 
 def _slowest(verdict: Verdict, observed: float | None, *, asked: bool = True) -> Tile:
-    finding = Finding(subject="tenant A", verdict=verdict, why="w", observed=observed, limit=250.0, unit="ms")
+    finding = Finding(subject="tenant A", verdict=verdict, why="w", observed=observed, limit=at_most(250.0, "ms"))
     result = CriterionResult(
         name="gateway_p95_is_under_slo", verdict=verdict, why="w", observed=observed, findings=(finding,), asked=asked
     )
@@ -52,12 +52,12 @@ def _slowest(verdict: Verdict, observed: float | None, *, asked: bool = True) ->
 def test_a_stretch_of_the_soak_that_decides_is_what_the_tile_shows() -> None:
     """Over the whole soak the figure is under its limit: in red it would contradict itself."""
     assert _slowest(Verdict.FAIL, 2_978.0) == Tile(
-        "Slowest p95", "2,978 ms", "tenant A at its worst, limit 250 ms; 68.1 ms over the soak", "fail"
+        "Slowest p95", "2,978 ms", "tenant A at its worst, limit ≤ 250 ms; 68.1 ms over the soak", "fail"
     )
 
 
 def test_otherwise_it_is_the_slowest_tenant_over_the_soak() -> None:
-    over_the_soak = ("Slowest p95", "68.1 ms", "tenant A, limit 250 ms")
+    over_the_soak = ("Slowest p95", "68.1 ms", "tenant A, limit ≤ 250 ms")
     assert _slowest(Verdict.PASS, 120.0) == Tile(*over_the_soak)
     assert _slowest(Verdict.FAIL, 68.1) == Tile(*over_the_soak, "fail")
     assert _slowest(Verdict.INCONCLUSIVE, None) == Tile(*over_the_soak, "open")

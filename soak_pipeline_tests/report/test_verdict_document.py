@@ -36,7 +36,7 @@ def test_reason_and_step_of_a_pass_name_what_was_not_asked() -> None:
     document = examples.document(passed("a"), passed("b"), not_asked("c"))
     assert document.verdict is Verdict.PASS
     assert document.why == "All 2 criteria that were asked hold; not asked in this profile: c."
-    assert document.next_step == "Nothing to do: the promotion is allowed."
+    assert document.next_step == "Nothing to do: smoke gates no promotion."
 
 
 def test_reason_leads_with_a_failure_and_counts_the_rest() -> None:
@@ -50,6 +50,28 @@ def test_an_invalid_load_is_the_first_reason_among_the_inconclusive() -> None:
     assert document.verdict is Verdict.INCONCLUSIVE
     assert document.why == "load_was_valid: worker 1 was lost after 31 s (1 more criterion is not met)."
     assert document.next_step.startswith("Make it possible to measure load_was_valid")
+
+
+def test_only_an_unchanged_level_says_that_the_promotion_is_allowed() -> None:
+    nightly = examples.plan("nightly")
+    judged = examples.judgement(passed())
+    allowed = verdict_document(nightly, judged)
+    assert (allowed.gates_promotion, allowed.next_step) == (True, "Nothing to do: the promotion is allowed.")
+
+    changed = msgspec.structs.replace(nightly, adjustments=("users 10",))
+    document = verdict_document(changed, judged)
+    assert document.gates_promotion is False
+    assert document.next_step == "Nothing to do: a changed nightly gates no promotion (users 10)."
+    under_others = msgspec.structs.replace(judged, thresholds_changed={"drain_s_max": 60.0})
+    assert not verdict_document(nightly, under_others).gates_promotion
+
+
+def test_only_a_run_that_gates_says_that_the_promotion_is_blocked() -> None:
+    judged = examples.judgement(inconclusive())
+    assert verdict_document(examples.plan("nightly"), judged).next_step.endswith(
+        "; until then the promotion is blocked."
+    )
+    assert verdict_document(examples.plan(), judged).next_step.endswith("then run again.")
 
 
 @pytest.mark.parametrize("criteria", [(), (not_asked(),)])

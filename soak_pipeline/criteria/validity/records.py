@@ -16,7 +16,7 @@ from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.plan import LoadSession
 from soak_pipeline.model.stage_outputs import SessionReport
 from soak_pipeline.model.traffic import Kind, Phase
-from soak_pipeline.model.verdict import Finding
+from soak_pipeline.model.verdict import Finding, at_least, at_most
 
 SHARE_TOLERANCE = 0.02
 SAMPLING_SIGMAS = 4.0
@@ -32,9 +32,8 @@ def records_kept(evidence: RunEvidence, sessions: Iterable[tuple[LoadSession, Se
             Finding(
                 subject=f"records, session {report.name}",
                 verdict=holds_or_open(read == report.records and read > 0),
-                observed=float(read),
-                limit=float(report.records),
-                unit="records",
+                observed=float(abs(report.records - read)) if read else None,
+                limit=at_most(0.0, "records too few or too many"),
                 why=f"{count(read)} of {count(report.records, 'record')} of session {report.name} can be read",
             )
         )
@@ -52,8 +51,7 @@ def enough_samples(evidence: RunEvidence) -> list[Finding]:
             subject=f"samples of tenant {tenant.name}",
             verdict=holds_or_open(made.get(tenant.name, 0) >= fewest),
             observed=float(made.get(tenant.name, 0)),
-            limit=float(fewest),
-            unit="requests",
+            limit=at_least(fewest, "requests"),
             why=f"tenant {tenant.name} made {count(made.get(tenant.name, 0), 'executed call')} in the soak, at least "
             f"{fewest} needed",
         )
@@ -100,8 +98,7 @@ def _shares_finding(subject: str, counts: Mapping[str, int], planned: Mapping[st
         subject=subject,
         verdict=holds_or_open(worst_excess <= 0.0),
         observed=worst_deviation,
-        limit=limit,
-        unit="share",
+        limit=at_most(limit, "share"),
         why=f"{subject}: {worst_name} is {share(counts.get(worst_name, 0) / total)} of {count(total, 'request')}, "
         f"planned {share(planned.get(worst_name, 0.0))}, limit of the difference {share(limit)}",
         figures=dict(counts),

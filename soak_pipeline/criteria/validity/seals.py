@@ -5,7 +5,7 @@ from __future__ import annotations
 from soak_pipeline.criteria.validity.condition import holds_or_open
 from soak_pipeline.criteria.wording import count
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.verdict import Finding
+from soak_pipeline.model.verdict import Finding, at_most
 
 _SHOWN = 3
 
@@ -18,7 +18,6 @@ def evidence_is_whole(evidence: RunEvidence) -> Finding:
         subject="seal of the evidence",
         verdict=holds_or_open(not damage),
         observed=float(len(damage)),
-        limit=0.0,
-        unit="files",
+        limit=at_most(0.0, "files"),
         why=f"{'; '.join(damage[:_SHOWN])}{more}" if damage else "the evidence is as the run left it",
     )

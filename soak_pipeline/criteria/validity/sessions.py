@@ -10,7 +10,7 @@ from soak_pipeline.criteria.wording import count, quantity, seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.plan import LoadSession
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
-from soak_pipeline.model.verdict import Finding
+from soak_pipeline.model.verdict import Finding, at_least, at_most
 
 END_TOLERANCE_S = 2.0
 
@@ -73,20 +73,19 @@ def _length(planned: LoadSession, report: SessionReport) -> Finding:
     rate = sum(load.requests_per_second for load in planned.windows[-1].loads.values())
     # The last request is due a little before the end: up to a few mean gaps between two requests.
     tolerance_s = max(END_TOLERANCE_S, 5.0 / rate if rate else 0.0)
-    holds = ran_s >= due_s - tolerance_s
+    limit = at_least(max(due_s - tolerance_s, 0.0), "s")
     return Finding(
         subject=subject,
-        verdict=holds_or_open(holds),
+        verdict=holds_or_open(limit.allows(ran_s)),
         observed=ran_s,
-        limit=due_s,
-        unit="s",
+        limit=limit,
         why=f"session {planned.name} ran {seconds(ran_s)} of {seconds(due_s)} planned",
     )
 
 
 def _achieved_rates(evidence: RunEvidence, report: SessionReport) -> list[Finding]:
     """Each tenant sent what the schedule wanted sent."""
-    limit = evidence.thresholds.achieved_rate_share_min
+    limit = at_least(evidence.thresholds.achieved_rate_share_min, "share")
     findings = []
     for tenant in evidence.plan.tenants:
         subject = f"rate of tenant {tenant.name}, session {report.name}"
@@ -99,12 +98,11 @@ def _achieved_rates(evidence: RunEvidence, report: SessionReport) -> list[Findin
         findings.append(
             Finding(
                 subject=subject,
-                verdict=holds_or_open(achieved >= limit),
+                verdict=holds_or_open(limit.allows(achieved)),
                 observed=achieved,
                 limit=limit,
-                unit="share",
                 why=f"tenant {tenant.name} sent {count(sent)} of {count(due, 'request')} that were due in session "
-                f"{report.name} ({share(achieved)}), at least {share(limit)} needed",
+                f"{report.name} ({share(achieved)}), at least {share(limit.value)} needed",
             )
         )
     return findings
@@ -113,7 +111,7 @@ def _achieved_rates(evidence: RunEvidence, report: SessionReport) -> list[Findin
 def _generator_memory(evidence: RunEvidence, report: SessionReport) -> Finding:
     """The load workers' own memory stayed flat, whatever the duration."""
     subject = f"generator memory, session {report.name}"
-    limit = evidence.thresholds.generator_rss_growth_bytes_max
+    limit = at_most(evidence.thresholds.generator_rss_growth_bytes_max, "bytes")
     growths = [
         worker.rss_bytes_end - worker.rss_bytes_start
         for worker in report.workers
@@ -124,10 +122,9 @@ def _generator_memory(evidence: RunEvidence, report: SessionReport) -> Finding:
     worst = float(max(growths))
     return Finding(
         subject=subject,
-        verdict=holds_or_open(worst <= limit),
+        verdict=holds_or_open(limit.allows(worst)),
         observed=worst,
         limit=limit,
-        unit="bytes",
         why=f"memory of a load worker grew by {quantity(worst, 'bytes')} in session {report.name}, "
-        f"limit {quantity(limit, 'bytes')}",
+        f"limit {quantity(limit.value, 'bytes')}",
     )

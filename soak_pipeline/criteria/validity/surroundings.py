@@ -13,7 +13,7 @@ from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.criteria.wording import seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.series import PAGE_OWNER_PREFIX, READABLE_SERIES, Source
-from soak_pipeline.model.verdict import Finding, Verdict
+from soak_pipeline.model.verdict import Finding, Verdict, at_most
 
 
 def watched_sources(evidence: RunEvidence) -> list[Source]:
@@ -24,7 +24,7 @@ def watched_sources(evidence: RunEvidence) -> list[Source]:
 def telemetry_gap(evidence: RunEvidence, source: Source) -> Finding:
     """Longest stretch of the soak without a sample of one source; of the platform, without one of its pages."""
     subject = f"telemetry of the {source.value}"
-    limit = evidence.thresholds.telemetry_gap_s_max
+    limit = at_most(evidence.thresholds.telemetry_gap_s_max, "s")
     stretch = soak_stretch_s(evidence)
     sampled = _sampled_times(evidence, source)
     if not sampled or stretch is None:
@@ -35,11 +35,10 @@ def telemetry_gap(evidence: RunEvidence, source: Source) -> Finding:
     where = f"{subject} ({part})" if part else subject
     return Finding(
         subject=subject,
-        verdict=holds_or_open(gaps[part] <= limit),
+        verdict=holds_or_open(limit.allows(gaps[part])),
         observed=gaps[part],
         limit=limit,
-        unit="s",
-        why=f"longest gap in the {where} during the soak was {seconds(gaps[part])}, limit {seconds(limit)}",
+        why=f"longest gap in the {where} during the soak was {seconds(gaps[part])}, limit {seconds(limit.value)}",
         figures={"samples": int(sum(np.sum((t >= stretch[0]) & (t <= stretch[1])) for t in sampled.values()))},
     )
 
@@ -67,7 +66,7 @@ def _longest_gap_s(times_s: NDArray[np.float64], stretch: tuple[float, float]) -
 
 def clocks_agree(evidence: RunEvidence) -> Finding:
     """The platform's clock agrees with ours, before and after."""
-    limit = evidence.thresholds.clock_skew_s_max
+    limit = at_most(evidence.thresholds.clock_skew_s_max, "s")
     before = None if evidence.provision is None else evidence.provision.clock_skew_s
     after = None if evidence.platform_evidence is None else evidence.platform_evidence.clock_skew_s
     known = [skew for skew in (before, after) if skew is not None]
@@ -77,30 +76,28 @@ def clocks_agree(evidence: RunEvidence) -> Finding:
     skew = max(known, key=abs)
     return Finding(
         subject="clock",
-        verdict=holds_or_open(abs(skew) <= limit),
+        verdict=holds_or_open(limit.allows(abs(skew))),
         observed=abs(skew),
         limit=limit,
-        unit="s",
         why=f"the platform's clock was {seconds(abs(skew))} {'ahead of' if skew > 0 else 'behind'} ours, "
-        f"limit {seconds(limit)}",
+        f"limit {seconds(limit.value)}",
         figures=figures,
     )
 
 
 def host_was_ours(evidence: RunEvidence) -> Finding:
     """The hypervisor left us the host's CPU."""
-    limit = evidence.thresholds.host_steal_share_max
+    limit = at_most(evidence.thresholds.host_steal_share_max, "share")
     mean = host_mean(evidence, "cpu_steal_share")
     if mean is None:
         return unmeasured("host steal", "CPU time taken by the hypervisor was not recorded in the soak")
     idle = host_mean(evidence, "cpu_idle_share")
     return Finding(
         subject="host steal",
-        verdict=holds_or_open(mean <= limit),
+        verdict=holds_or_open(limit.allows(mean)),
         observed=mean,
         limit=limit,
-        unit="share",
-        why=f"the hypervisor took {share(mean)} of the host's CPU in the soak, limit {share(limit)}",
+        why=f"the hypervisor took {share(mean)} of the host's CPU in the soak, limit {share(limit.value)}",
         figures={"cpu_idle_share": idle},
     )
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from soak_pipeline.defs.assets.settings import NEEDS_RUN_FOLDER, OWNERS, code_version_of
-from soak_pipeline.defs.metadata.verdicts import report_metadata
+from soak_pipeline.defs.metadata.verdicts import promotion_words, report_metadata
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.step import stage_context
+from soak_pipeline.model.promotion import gates_promotion
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.verdict import Judgement, Verdict
 from soak_pipeline.report.text import one_line
@@ -24,7 +25,7 @@ REPORTED_BY = code_version_of("report", "criteria/documents.py")
             name=PROMOTION_CHECK,
             asset="report",
             blocking=True,
-            description="May what was soaked be promoted? Only PASS allows it.",
+            description="May what was soaked be promoted? Only PASS of a level that gates allows it.",
         )
     ],
     partitions_def=soak_runs,
@@ -40,12 +41,13 @@ def report(
     """The verdict, and everything that a person, a gate or a ticket reads of it."""
     surroundings = stage_context(context, harness)
     final = stage.report(surroundings, post_run_checks)
-    metadata = report_metadata(final, post_run_checks, surroundings.folder)
+    gating = gates_promotion(surroundings.plan, post_run_checks.thresholds_changed)
+    metadata = report_metadata(final, post_run_checks, surroundings.folder, gating)
     yield dg.Output(final, metadata=metadata)
     yield dg.AssetCheckResult(
         check_name=PROMOTION_CHECK,
         passed=final.verdict is Verdict.PASS,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=one_line(final.why),
-        metadata={"verdict": metadata["verdict"], "why": metadata["why"], "run_folder": metadata["run_folder"]},
+        description=one_line(f"{promotion_words(final.verdict, gating)}. {final.why}"),
+        metadata={name: metadata[name] for name in ("verdict", "gates_promotion", "promotion", "why", "run_folder")},
     )

@@ -14,8 +14,8 @@ from soak_pipeline.defs.metadata.overview import (
 from soak_pipeline.defs.metadata.values import Metadata, optional_text, plotted, table, text, verdict_cell
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import FinalVerdict
-from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement
-from soak_pipeline.report.quantities import limit_of, number, quantity
+from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Limit, Verdict
+from soak_pipeline.report.quantities import limit_of, limit_text, number, quantity
 from soak_pipeline.report.table import verdict_word
 from soak_pipeline.report.verdict_document import next_step_of
 
@@ -38,7 +38,7 @@ def criterion_metadata(result: CriterionResult) -> Metadata:
         "verdict": text(verdict_word(result)),
         "why": text(result.why),
         **plotted("observed", result.observed),
-        **plotted("limit", result.limit),
+        **({} if result.limit is None else _limit_metadata(result.limit)),
         **optional_text("unit", result.unit),
         **optional_text("likely_cause", result.likely_cause),
         **optional_text("fix", result.fix),
@@ -47,14 +47,38 @@ def criterion_metadata(result: CriterionResult) -> Metadata:
     }
 
 
-def report_metadata(final: FinalVerdict, judgement: Judgement, folder: RunFolder) -> Metadata:
+def _limit_metadata(limit: Limit) -> Metadata:
+    """A limit as a number that the UI plots over the runs, and with its direction and unit in words."""
+    return {**plotted("limit", limit.value), "limit_in_words": text(limit_text(limit))}
+
+
+def promotion_metadata(verdict: Verdict, gating: tuple[bool, str]) -> Metadata:
+    """What a verdict means for a promotion.
+
+    Args:
+        verdict: overall.
+        gating: whether the run gates a promotion, and if not, why, as `gates_promotion` answers.
+    """
+    return {"gates_promotion": dg.MetadataValue.bool(gating[0]), "promotion": text(promotion_words(verdict, gating))}
+
+
+def promotion_words(verdict: Verdict, gating: tuple[bool, str]) -> str:
+    """Such as `PASS: the promotion is allowed`, or `PASS; smoke gates no promotion`."""
+    gates, why_not = gating
+    if not gates:
+        return f"{verdict}; {why_not}"
+    return f"{verdict}: the promotion is {'allowed' if verdict is Verdict.PASS else 'blocked'}"
+
+
+def report_metadata(final: FinalVerdict, judgement: Judgement, folder: RunFolder, gating: tuple[bool, str]) -> Metadata:
     """The verdict in one sentence, what to do next, the tables, and where the files are."""
     results = {result.name: result for result in judgement.criteria}
     latency, latency_to_plot = latency_metadata(folder)
     return {
         "verdict": text(final.verdict),
         "why": text(final.why),
-        "next_step": text(next_step_of(judgement)),
+        "next_step": text(next_step_of(judgement, gating)),
+        **promotion_metadata(final.verdict, gating),
         "release": text(final.release or "not given"),
         **_criteria(judgement.criteria),
         **latency,

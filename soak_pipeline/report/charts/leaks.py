@@ -162,15 +162,16 @@ def _draw_horizon(axes: Axes, finding: Finding, horizon_h: float) -> None:
     axes.set_ylim(0, 1)
     axes.set_axis_off()
     low, high = finding.interval or (None, None)
+    headroom = None if finding.limit is None else finding.limit.value
 
     def place(value: float | None) -> float:
-        return min(max((value or 0.0) / finding.limit, 0.0), 1.0) if finding.limit else 0.0
+        return min(max((value or 0.0) / headroom, 0.0), 1.0) if headroom else 0.0
 
     colour = BAD if finding.verdict is Verdict.FAIL else INK
     axes.broken_barh([(0, 1)], (0.0, 0.22), color=GRID, linewidth=0)
     axes.broken_barh([(0, place(finding.observed))], (0.0, 0.22), color=colour, linewidth=0)
     axes.plot([place(low), place(high)], [0.11, 0.11], color=MUTED, linewidth=2.0, solid_capstyle="butt")
-    grown, allowed = quantity(finding.observed, finding.unit), quantity(finding.limit, finding.unit)
+    grown, allowed = quantity(finding.observed, finding.unit), quantity(headroom, finding.unit)
     words = f"in {number(horizon_h)} h {grown} of {allowed}"
     axes.annotate(
         words, (0, 0.3), (0, 3), textcoords="offset points", fontsize=FONT_PX, color=colour if colour == BAD else MUTED,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from soak_pipeline.model.traffic import Kind, Outcome, Phase
-from soak_pipeline.model.verdict import CriterionResult, Verdict
+from soak_pipeline.model.verdict import CriterionResult, Verdict, at_most
 from soak_pipeline.report.course import Course
 from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.markdown import soak_rows
-from soak_pipeline.report.quantities import duration, number, quantity
+from soak_pipeline.report.quantities import duration, limit_text, number, quantity
 
 _TONES = {Verdict.FAIL: "fail", Verdict.INCONCLUSIVE: "open", Verdict.PASS: ""}
 
@@ -62,7 +62,7 @@ def _latency(documents: Documents, result: CriterionResult | None) -> Iterator[T
     if documents.latency is None or not rows:
         return
     slowest = max(rows, key=lambda row: row.latency_ms.p95.value or 0.0)
-    limit = quantity(documents.latency.limit_ms, "ms")
+    limit = limit_text(at_most(documents.latency.limit_ms, "ms"))
     p95 = slowest.latency_ms.p95.value or 0.0
     tone = _TONES[result.verdict] if result is not None and result.asked else ""
     if tone and result is not None and result.findings and result.observed is not None and result.observed > p95:
@@ -79,7 +79,7 @@ def _fairness(documents: Documents, tone: str) -> Iterator[Tile]:
     if comparison is None or not tenants:
         return
     worst = max(tenants, key=lambda tenant: tenant.ratio or 0.0)
-    limit = quantity(comparison.limit, "ratio")
+    limit = limit_text(at_most(comparison.limit, "ratio"))
     yield Tile("Worst rise of p99", quantity(worst.ratio, "ratio"), f"tenant {worst.tenant}, limit {limit}", tone)
 
 
