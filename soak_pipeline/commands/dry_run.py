@@ -72,7 +72,6 @@ def _lines(plan: Plan, gateway: str, folder: RunFolder) -> Iterator[str]:
     yield f"load goes   to {', '.join(allowed_hosts(target))} only"
     yield f"run         level {profile.name}, seed {plan.seed}, release {plan.release or 'not given'}, {folder.path}"
     yield f"policy      {plan.policy}{'; changed: ' + ', '.join(plan.adjustments) if plan.adjustments else ''}"
-    yield f"policy      {plan.policy}{'; changed: ' + ', '.join(plan.adjustments) if plan.adjustments else ''}"
     yield ""
     yield "would be created"
     yield from _tenant_lines(plan)

@@ -50,14 +50,14 @@ def judge(evidence: RunEvidence) -> CriterionResult:
             _error_finding(evidence, tenant),
             *_long_burst_findings(document, tenant),
         ]
-    worst = max(document.tenants, key=lambda tenant: (tenant.ratio or 0.0) / tenant.limit)
+    worst = max(document.tenants, key=lambda tenant: (tenant.ratio or 0.0) / document.limit_of(tenant))
     return conclude(
         evidence,
         NAME,
         findings,
         main=at_most(document.limit, "ratio"),
         passed=f"p99 of every quiet tenant held during the burst; the largest rise is tenant {worst.tenant}'s, "
-        f"{_times(worst.ratio)} (interval {_range(worst.lower, worst.upper)}), limit {worst.limit:.2f}x",
+        f"{_times(worst.ratio)} (interval {_range(worst.lower, worst.upper)}), limit {document.limit_of(worst):.2f}x",
         files=files,
     )
 
@@ -98,14 +98,14 @@ def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: Te
         why = (
             f"tenant {tenant.tenant} p99 {rose} {_times(tenant.ratio)} during burst "
             f"({ms(tenant.latency_ms_p99_baseline)} -> {ms(tenant.latency_ms_p99_burst)}, {confidence} % interval "
-            f"{_range(tenant.lower, tenant.upper)}), limit {tenant.limit:.2f}x"
+            f"{_range(tenant.lower, tenant.upper)}), limit {document.limit_of(tenant):.2f}x"
         )
         why += f": {tenant.reason}; see {file}" if verdict is Verdict.INCONCLUSIVE else f"; see {file}"
     return Finding(
         subject=subject,
         verdict=verdict,
         observed=tenant.ratio,
-        limit=at_most(tenant.limit, "ratio"),
+        limit=at_most(document.limit_of(tenant), "ratio"),
         interval=None if tenant.ratio is None else (tenant.lower, tenant.upper),
         why=why,
         figures=figures,
@@ -153,13 +153,13 @@ def _long_burst_findings(document: FairnessDocument, tenant: TenantFairness) -> 
     subject = f"tenant {tenant.tenant} long burst"
     if burst.ratio is None or burst.lower is None or burst.latency_ms_p99 is None:
         why = f"tenant {tenant.tenant}: the long burst cannot be compared with the baseline: {burst.reason}"
-        limit = at_most(tenant.limit, "ratio")
+        limit = at_most(document.limit_of(tenant), "ratio")
         return [Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=limit, why=why)]
-    beyond = burst.lower > tenant.limit * (1.0 + AT_LIMIT_TOLERANCE)
+    beyond = burst.lower > document.limit_of(tenant) * (1.0 + AT_LIMIT_TOLERANCE)
     shown = "over" if beyond else "not shown to be over"
     why = (
         f"tenant {tenant.tenant} p99 was {ms(burst.latency_ms_p99)} in the long burst, {_times(burst.ratio)} of the "
-        f"baseline windows (90 % interval {_range(burst.lower, burst.upper)}), {shown} {tenant.limit:.2f}x"
+        f"baseline windows (90 % interval {_range(burst.lower, burst.upper)}), {shown} {document.limit_of(tenant):.2f}x"
     )
     if beyond:
         why += "; a queue that builds up slowly would look like this, and so would drift"

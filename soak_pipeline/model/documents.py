@@ -181,7 +181,7 @@ class TenantFairness(msgspec.Struct, frozen=True, kw_only=True):
     """One quiet tenant before and during the burst.
 
     Attributes:
-        limit: largest allowed p99(burst) / p99(baseline) of this tenant.
+        limit: largest allowed p99(burst) / p99(baseline) of this tenant; None in files of older versions.
         decision: `PASS`, `FAIL` or `OPEN` about its p99 ratio.
         ratio, lower, upper: geometric mean of the pairs' ratios (in classic order, of the phases' sub-windows), with
             the interval at `confidence`.
@@ -200,7 +200,7 @@ class TenantFairness(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tenant: str
-    limit: float
+    limit: float | None = None
     decision: str
     ratio: float | None
     lower: float | None
@@ -262,6 +262,10 @@ class FairnessDocument(msgspec.Struct, frozen=True, kw_only=True):
     looks_planned: tuple[int, ...]
     pressure: Pressure
     tenants: tuple[TenantFairness, ...]
+
+    def limit_of(self, tenant: TenantFairness) -> float:
+        """The limit of one tenant's ratio."""
+        return self.limit if tenant.limit is None else tenant.limit
 
 
 class TenantChain(msgspec.Struct, frozen=True, kw_only=True):

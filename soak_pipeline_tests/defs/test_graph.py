@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.definitions import defs
 from soak_pipeline.defs.assets import settings
+from soak_pipeline.defs.assets.post_run_checks import JUDGED_BY
 from soak_pipeline.defs.assets.settings import code_version_of
 from soak_pipeline_tests.policies import LEVELS
 
@@ -88,6 +93,34 @@ def test_there_is_one_job_per_level_over_the_same_assets() -> None:
         assert job.executor_def is dg.in_process_executor
 
 
+def test_a_policy_of_ones_own_makes_the_jobs_and_the_schedule(tmp_path: Path) -> None:
+    """A fresh process, since the levels are read once, when the code location loads."""
+    policy = tmp_path / "soak.yaml"
+    policy.write_text(
+        "levels: {canary: {like: pull_request, description: Before a canary., gates: true}, nightly: null,"
+        " pre_release: null}"
+    )
+    code = (
+        "from soak_pipeline.definitions import defs; d = defs();"
+        "print(sorted(job.name for job in d.resolve_all_job_defs() if job.name.endswith('_soak')));"
+        "print([(s.name, s.job_name) for s in d.schedules or []]);"
+        "print(d.resolve_job_def('canary_soak').description)"
+    )
+
+    def loaded(**variables: str) -> list[str]:
+        environment = {**os.environ, "SOAK_POLICY": str(policy), **variables}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, cwd=PROJECT_ROOT
+        )
+        return done.stdout.splitlines()
+
+    jobs, schedules, description = loaded()
+    assert jobs == "['canary_soak', 'pull_request_soak', 'request_soak', 'smoke_soak']"
+    assert schedules == "[]"
+    assert description.endswith("Before a canary.")
+    assert loaded(SOAK_NIGHTLY_LEVEL="canary")[1] == "[('nightly_soak_schedule', 'canary_soak')]"
+
+
 def test_judging_again_sends_no_load() -> None:
     job = defs().resolve_job_def("rejudge")
     assert {_name(key) for key in job.asset_layer.executable_asset_keys} == {"post_run_checks", "report"}
@@ -102,7 +135,7 @@ def test_only_what_judges_has_a_code_version_that_changes_by_itself(graph, tmp_p
     """A stage that measures would otherwise ask to send the load of every old run again."""
     versions = {name: graph.get(dg.AssetKey(name)).code_version for name in PARENTS}
     assert {name for name, version in versions.items() if version != "1"} == NEEDS_RUN_FOLDER
-    assert versions["post_run_checks"] == code_version_of("criteria", "analysis", "model/thresholds.py")
+    assert versions["post_run_checks"] == JUDGED_BY
     assert code_version_of("criteria") != code_version_of("criteria", "model/thresholds.py")
 
 

@@ -22,6 +22,7 @@ from soak_pipeline_tests.defs.daemon import Daemon, running_daemon
 
 SENSOR = "release_candidate_sensor"
 TARGET = "name: {name}\nallow_load: true\ngateway_url: http://127.0.0.1:1\n"
+POLICY = "levels: {canary: {like: pull_request, description: Before a canary., gates: true}}"
 _numbers = itertools.count(1)
 
 pytestmark = pytest.mark.timeout(600)
@@ -34,6 +35,8 @@ class Station:
         self.folder = folder / "drop"
         self.folder.mkdir()
         self.state = {"SOAK_STATE_DIR": str(folder / "state")}
+        self.policy = folder / "soak.yaml"
+        self.policy.write_text(POLICY)
         self.target = folder / "target.yaml"
         self.target.write_text(TARGET.format(name="staging"))
         self.repository = Repository(folder / "repository")
@@ -82,6 +85,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
         patch.setenv("SOAK_CANDIDATE_REPOSITORY", str(station.repository.path))
         patch.setenv("SOAK_CANDIDATE_FOLDER", str(station.folder))
         patch.setenv("SOAK_CANDIDATE_TARGET", str(station.target))
+        patch.setenv("SOAK_POLICY", str(station.policy))
         patch.setenv("SOAK_REPORTS_DIR", str(folder / "reports"))
         patch.setenv("SOAK_STATE_DIR", station.state["SOAK_STATE_DIR"])
         with running_daemon(folder / "home") as daemon:
@@ -168,6 +172,13 @@ def test_candidates_of_one_tick_are_queued_in_the_order_of_their_versions(statio
     assert started == [keys[2], keys[0], keys[1]]
     partitions = [station.runs(key)[0].tags["dagster/partition"] for key in started]
     assert partitions == sorted(set(partitions))
+
+
+def test_a_file_may_name_a_level_of_the_operators_policy(station: Station) -> None:
+    station.drop("canary.json", "v9", "abcdef3", profile="canary")
+    station.tick()
+    (run,) = station.runs("v9@abcdef3 profile=canary")
+    assert run.job_name == "canary_soak"
 
 
 def test_a_file_starts_a_run_with_its_own_profile_and_target(station: Station, tmp_path: Path) -> None:
