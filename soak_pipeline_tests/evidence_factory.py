@@ -7,7 +7,7 @@ that changes the `SyntheticRun` in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,7 @@ from soak_pipeline_tests.synthetic_requests import (
     session_requests,
     write_requests,
 )
+from soak_pipeline_tests.tenant_tables import with_tenants
 
 RUN_ID = "20261123T073000Z"
 CAPABILITIES = (
@@ -113,6 +114,8 @@ def make_run(
     commit: str = "0123abc",
     thresholds: Thresholds | None = None,
     looks: int = 1,
+    tenants: Mapping[str, float] | None = None,
+    noisy: str = "",
 ) -> RunFolder:
     """Writes the folder of a synthetic run and returns it; without defects every criterion that is asked passes.
 
@@ -122,6 +125,8 @@ def make_run(
         defects: what is wrong with the run.
         seed: of everything random in it.
         looks: how many looks at the fairness question were taken.
+        tenants: share (0..1) per name; None takes the default policy's.
+        noisy: the one of `tenants` that presses; empty means the first.
     """
     run = synthetic_run(
         profile=profile,
@@ -132,6 +137,8 @@ def make_run(
         thresholds=thresholds,
         looks=looks,
         defects=defects,
+        tenants=tenants,
+        noisy=noisy,
     )
     return write_run(run, reports)
 
@@ -146,6 +153,8 @@ def synthetic_run(
     thresholds: Thresholds | None = None,
     looks: int = 1,
     defects: Iterable[Defect] = (),
+    tenants: Mapping[str, float] | None = None,
+    noisy: str = "",
 ) -> SyntheticRun:
     """A run in memory, defects applied."""
     from soak_pipeline_tests.evidence_defects import DEFECTS
@@ -159,6 +168,8 @@ def synthetic_run(
         release=release,
         commit=commit,
     )
+    if tenants is not None:
+        plan = with_tenants(plan, tenants, noisy)
     run = _healthy_run(plan, np.random.default_rng(seed), looks)
     for defect in defects:
         (DEFECTS[defect] if isinstance(defect, str) else defect)(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from soak_pipeline.model.plan import LoadSession, Plan, Window
 from soak_pipeline.model.records import REQUEST_COLUMNS
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome, Phase
-from soak_pipeline_tests.policies import SHARES
 
-LABELS: Mapping[str, tuple[str, ...]] = {
+_TENANTS: list[str] = []
+LABELS: Mapping[str, Sequence[str]] = {
     "session": ("fairness-1", "fairness-2", "fairness-3", "fairness-4", "fanout", "soak", "probe"),
     "phase": tuple(phase.value for phase in Phase),
-    "tenant": tuple(SHARES),
+    # Tenants are numbered as they come: a run may have any.
+    "tenant": _TENANTS,
     "kind": tuple(kind.value for kind in Kind),
     "operation": tuple(operation.value for operation in Operation),
     "outcome": tuple(outcome.value for outcome in Outcome),
@@ -47,6 +48,8 @@ _OPERATIONS_OF = {kind: [op for op in Operation if KIND_OF[op] is kind] for kind
 
 def code(column: str, value: str) -> int:
     """The integer code of a text value."""
+    if column == "tenant" and value not in _TENANTS:
+        _TENANTS.append(value)
     return LABELS[column].index(value)
 
 

@@ -84,13 +84,14 @@ def _spread_words(runs: int, is_known: bool) -> str:
 
 
 def _comparison_lines(compared: tuple[ComparedMetric, ...]) -> Iterator[str]:
-    yield f"{'tenant':<7} {'metric':<19} {'reference':>10} {'candidate':>10}  {'ratio':<20} change"
+    width = max(7, *(len(entry.tenant) for entry in compared))
+    yield f"{'tenant':<{width}} {'metric':<19} {'reference':>10} {'candidate':>10}  {'ratio':<20} change"
     for entry in compared:
         result = entry.result
         known = result.ratio is not None and result.lower is not None and result.upper is not None
         ratio = f"{result.ratio:.3f} ({result.lower:.3f}-{result.upper:.3f})" if known else "too few windows"
         yield (
-            f"{entry.tenant:<7} {entry.metric:<19} {_number(entry.reference):>10} {_number(entry.candidate):>10}"
+            f"{entry.tenant:<{width}} {entry.metric:<19} {_number(entry.reference):>10} {_number(entry.candidate):>10}"
             f"  {ratio:<20} {result.change.value}"
         )
 

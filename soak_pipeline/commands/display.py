@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -16,11 +16,12 @@ from rich.text import Text
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.progress import PROGRESS_FILE, Progress
-from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.report.table import print_verdict
 from soak_pipeline.report.verdict_document import VerdictDocument
 
 PLAIN_INTERVAL_S = 15.0
+TENANT_COLUMNS = 8
+"""Most tenants with a column each in a terminal."""
 
 Show = Callable[[list[str], Progress | None], None]
 
@@ -35,13 +36,17 @@ def progress_of(folder: RunFolder) -> Progress | None:
 def display(console: Console, title: str) -> Iterator[Show]:
     """A function that shows new log lines and the present progress, for as long as the run goes."""
     if console.is_terminal:
+        # A tenant that sends nothing for a while keeps its place.
+        tenants: dict[str, None] = {}
         with Live(console=console, refresh_per_second=2, transient=True) as live:
             started = time.monotonic()
 
             def show_live(lines: list[str], progress: Progress | None) -> None:
                 for line in lines:
                     live.console.print(Text(line))
-                live.update(_panel(title, time.monotonic() - started, progress))
+                tenants.update(dict.fromkeys(sorted(progress.latency_ms_p95) if progress else ()))
+                heading = Text(f"{title}   {_clock(time.monotonic() - started)} elapsed", style="bold")
+                live.update(Group(heading, *_figures(console, progress, tuple(tenants))))
 
             yield show_live
     else:
@@ -73,16 +78,23 @@ def show_verdict(document: VerdictDocument, path: Path) -> int:
     return document.verdict.exit_code
 
 
-def _panel(title: str, elapsed_s: float, progress: Progress | None) -> Group:
-    heading = Text(f"{title}   {_clock(elapsed_s)} elapsed", style="bold")
+def _figures(console: Console, progress: Progress | None, tenants: Sequence[str]) -> Iterator[RenderableType]:
+    """The present figures: p95 of every tenant where the terminal is wide enough, else of the slowest ones."""
     if progress is None:
-        return Group(heading)
+        return
+    table = _table(progress, tenants)
+    if len(tenants) <= TENANT_COLUMNS and console.measure(table).maximum <= console.width:
+        yield table
+        return
+    yield _table(progress, ())
+    yield Text(slowest_words(progress.latency_ms_p95, console.width), no_wrap=True)
+
+
+def _table(progress: Progress, tenants: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("phase", "users", "requests/s", "unexpected", "left", *(f"p95 {name}" for name in TENANT_SHARES)):
+    for name in ("phase", "users", "requests/s", "unexpected", "left", *(f"p95 {name}" for name in tenants)):
         table.add_column(name, justify="right", no_wrap=True)
-    latencies = (
-        f"{progress.latency_ms_p95[name]:.0f} ms" if name in progress.latency_ms_p95 else "-" for name in TENANT_SHARES
-    )
+    p95 = progress.latency_ms_p95
     wrong = progress.unexpected
     table.add_row(
         f"{progress.session}/{progress.phase}",
@@ -90,9 +102,25 @@ def _panel(title: str, elapsed_s: float, progress: Progress | None) -> Group:
         f"{progress.requests_per_second:.0f}",
         Text(str(wrong), style="bold red" if wrong else ""),
         _clock(progress.seconds_left),
-        *latencies,
+        *(f"{p95[name]:.0f} ms" if name in p95 else "-" for name in tenants),
     )
-    return Group(heading, table)
+    return table
+
+
+def slowest_words(latency_ms_p95: Mapping[str, float], width: int) -> str:
+    """p95 of as many tenants as fit, the slowest first, and how many more there are.
+
+    Args:
+        latency_ms_p95: per tenant.
+        width: of the terminal, in characters.
+    """
+    parts = [f"{name} {value:.0f} ms" for name, value in sorted(latency_ms_p95.items(), key=lambda item: -item[1])]
+    for shown in range(len(parts), 0, -1):
+        left = len(parts) - shown
+        words = f"p95: {', '.join(parts[:shown])}{f' and {left} more' if left else ''}"
+        if len(words) <= width or shown == 1:
+            return words
+    return "p95: none yet"
 
 
 def _clock(seconds: float) -> str:

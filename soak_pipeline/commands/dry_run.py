@@ -153,12 +153,13 @@ def _minutes(looks: Iterable[LoadSession], soak: LoadSession) -> str:
 
 def _rate_lines(plan: Plan) -> Iterator[str]:
     kinds = [kind for kind in Kind if plan.profile.mix.get(kind, 0.0) > 0.0]
-    yield f"  {'tenant':<7} {'users':>7} " + " ".join(f"{kind.value:>9}" for kind in kinds) + f" {'all':>9}"
+    width = max(7, *map(len, plan.tenant_names))
+    yield f"  {'tenant':<{width}} {'users':>7} " + " ".join(f"{kind.value:>9}" for kind in kinds) + f" {'all':>9}"
     window = next(window for window in soak_session(plan).windows if window.phase is Phase.SOAK)
     for name, load in window.loads.items():
         rates = [load.requests_per_second * load.mix.get(kind, 0.0) for kind in kinds]
         numbers = " ".join(f"{rate:>9,.2f}" for rate in (*rates, load.requests_per_second))
-        yield f"  {name:<7} {load.active_users:>7,} {numbers}"
+        yield f"  {name:<{width}} {load.active_users:>7,} {numbers}"
 
 
 def _teardown(plan: Plan) -> str:

@@ -47,12 +47,14 @@ def _machine_lines(figures: RunFigures) -> list[str]:
 
 
 def _latency_lines(evidence: RunEvidence) -> list[str]:
-    lines = ["executed calls in the soak, ms      p95 intended  p99 intended  p95 service  p99 service"]
-    for row in latency_document(evidence).rows:
-        if row.phase == Phase.SOAK and row.kind == Kind.ALLOWED:
-            values = (row.latency_ms.p95, row.latency_ms.p99, row.service_ms.p95, row.service_ms.p99)
-            cells = "  ".join(f"{_number(percentile.value, '.1f'):>12}" for percentile in values)
-            lines.append(f"  tenant {row.tenant} {row.samples:>10,} samples  {cells}")
+    rows = [row for row in latency_document(evidence).rows if row.phase == Phase.SOAK and row.kind == Kind.ALLOWED]
+    width = max((len(row.tenant) for row in rows), default=1)
+    heading = "executed calls in the soak, ms"
+    lines = [f"{heading:<{width + 35}}p95 intended  p99 intended  p95 service  p99 service"]
+    for row in rows:
+        values = (row.latency_ms.p95, row.latency_ms.p99, row.service_ms.p95, row.service_ms.p99)
+        cells = "  ".join(f"{_number(percentile.value, '.1f'):>12}" for percentile in values)
+        lines.append(f"  tenant {row.tenant:<{width}} {row.samples:>10,} samples  {cells}")
     return lines
 
 

@@ -27,7 +27,6 @@ from soak_pipeline.criteria.sources import REQUESTS
 from soak_pipeline.criteria.wording import count, listed, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.requests import RequestTable
-from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import KIND_OF, Kind, Outcome, Phase
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
@@ -92,7 +91,8 @@ def _error_finding(
     """The share of errors over the whole load, and over the soak alone where it is beyond doubt."""
     limit = evidence.thresholds_of(name).error_share_max
     soak = rows.take(rows.where(phase=Phase.SOAK)) if len(rows) else rows
-    parts = [("", rows, _errors(rows, name)), (" of the soak", soak, _errors(soak, name))]
+    is_noisy = evidence.plan.tenant(name).is_noisy
+    parts = [("", rows, _errors(rows, is_noisy)), (" of the soak", soak, _errors(soak, is_noisy))]
     (_, _, overall), (_, _, in_soak) = parts
     observed = sum(overall.values()) / len(rows) if len(rows) else None
     figures["error_share"] = observed
@@ -129,12 +129,12 @@ def _highest_words(evidence: RunEvidence, findings: Sequence[Finding]) -> str:
     return f" (highest: {subject} with {share(shares[subject])}, limit {share(evidence.thresholds.error_share_max)})"
 
 
-def _errors(rows: RequestTable, name: str) -> dict[str, int]:
+def _errors(rows: RequestTable, is_noisy: bool) -> dict[str, int]:
     """Errors by outcome; throttling of the noisy tenant in its own burst is none."""
     if not len(rows):
         return {}
     mask = rows.where(outcome=_ERRORS)
-    if name == NOISY_TENANT:
+    if is_noisy:
         mask &= ~rows.where(outcome=Outcome.THROTTLED, phase=Phase.BURST)
     return count_by(rows, "outcome", mask)
 

@@ -17,7 +17,6 @@ from soak_pipeline.criteria.latency_samples import sample_latencies_ms, sample_m
 from soak_pipeline.criteria.windows import FairnessWindows, WindowOfSession, WindowPair, fairness_windows
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.plan import Plan
-from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import Kind, Outcome, Phase
 
 JUDGED_KIND = Kind.ALLOWED
@@ -82,7 +81,7 @@ def look_plan(plan: Plan) -> LookPlan:
 
 def quiet_tenants(plan: Plan) -> list[str]:
     """Every tenant that the noisy one must not harm, in the plan's order."""
-    return [tenant.name for tenant in plan.tenants if tenant.name != NOISY_TENANT]
+    return [tenant.name for tenant in plan.quiet_tenants]
 
 
 def tenant_windows(plan: Plan, requests: RequestTable, looks: int) -> tuple[FairnessWindows, dict[str, TenantWindows]]:

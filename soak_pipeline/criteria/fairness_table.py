@@ -32,7 +32,6 @@ from soak_pipeline.model.documents import (
 )
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.profile import FairnessOrder
-from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import Phase
 
 FEWEST_SUB_WINDOWS = 3
@@ -52,7 +51,7 @@ def fairness_document(evidence: RunEvidence) -> FairnessDocument:
         limit=evidence.thresholds.fairness_latency_p99_ratio_max,
         looks=planned[:looks],
         looks_planned=planned,
-        pressure=_pressure(plan, windows, tenants[NOISY_TENANT]),
+        pressure=_pressure(plan, windows, tenants[plan.noisy_tenant.name]),
         tenants=tuple(_tenant(evidence, windows, tenants[name], ratios[name], limits[name]) for name in limits),
     )
 

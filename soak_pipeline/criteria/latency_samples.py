@@ -56,7 +56,7 @@ class LatencyGroup:
 def latency_groups(
     evidence: RunEvidence, phases: Sequence[Phase] = JUDGED_PHASES, kinds: Iterable[Kind] = tuple(Kind)
 ) -> list[LatencyGroup]:
-    """Every group that has requests, by phase, then tenant, then kind."""
+    """Every group that has requests, by phase, then tenant in the plan's order, then kind."""
     requests = evidence.requests
     if not len(requests):
         return []
@@ -86,7 +86,16 @@ def latency_groups(
             )
         )
     rank = {phase: position for position, phase in enumerate(JUDGED_PHASES)}
-    return sorted(groups, key=lambda group: (rank.get(group.phase, 99), group.tenant, list(Kind).index(group.kind)))
+    place = {name: position for position, name in enumerate(evidence.plan.tenant_names)}
+    return sorted(
+        groups,
+        key=lambda group: (
+            rank.get(group.phase, 99),
+            place.get(group.tenant, len(place)),
+            group.tenant,
+            list(Kind).index(group.kind),
+        ),
+    )
 
 
 def sample_mask(requests: RequestTable) -> Mask:

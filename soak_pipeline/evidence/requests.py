@@ -59,7 +59,7 @@ class RequestTable:
         return len(self.columns["intended_us"])
 
     def where(self, **wanted: str | Iterable[str]) -> Mask:
-        """Rows whose text columns have the wanted values, such as `where(phase="soak", tenant=("A", "B"))`."""
+        """Rows whose text columns have the wanted values, such as `where(phase="soak", tenant=("acme", "globex"))`."""
         mask = np.ones(len(self), dtype=bool)
         for name, values in wanted.items():
             values = (values,) if isinstance(values, str) else tuple(values)

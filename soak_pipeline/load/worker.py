@@ -3,7 +3,7 @@
 The port of its master is the first line of its standard input.
 
 Owns the way from Locust's users to ours. Locust decides how many users of which tenant live in this process; the
-master numbers them, so the schedule of user 17 of tenant B is the same wherever it lives. Locust's own statistics and
+master numbers them, so the schedule of user 17 of a tenant is the same wherever it lives. Locust's own statistics and
 percentiles are not used, but on its page for an operator who asked for it.
 """
 

@@ -19,7 +19,7 @@ def tenant_password(operator_password: str, run_id: str, tenant: str) -> str:
     Args:
         operator_password: the operator's password on the target.
         run_id: of the run.
-        tenant: `A` to `E`.
+        tenant: its name in the plan.
 
     Returns:
         43 characters of `[A-Za-z0-9_-]`.

@@ -12,6 +12,9 @@ PROGRESS_FILE = "progress.json"
 OPERATOR_MARK = "soak: "
 """Begins the lines of a run's log that are meant for the operator."""
 
+TENANTS_IN_A_LINE = 6
+"""Tenants that a line for a person has room for."""
+
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """A moment of a load session.
@@ -44,8 +47,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         return sum(count for outcome, count in self.outcomes.items() if outcome != Outcome.OK)
 
     def line(self) -> str:
-        """One line for a person."""
-        latencies = " ".join(f"{tenant} {value:.0f}" for tenant, value in sorted(self.latency_ms_p95.items()))
+        """One line for a person; of many tenants the slowest few."""
+        shown = sorted(self.latency_ms_p95.items())
+        if len(shown) > TENANTS_IN_A_LINE:
+            shown = sorted(shown, key=lambda entry: -entry[1])[:TENANTS_IN_A_LINE]
+        left = len(self.latency_ms_p95) - len(shown)
+        latencies = " ".join(f"{tenant} {value:.0f}" for tenant, value in shown)
+        latencies += f" and {left} more" if left else ""
         window = f" (window {self.window + 1} of {self.windows})" if self.windows else ""
         return (
             f"{self.session} {self.phase}{window}: {self.users:,} users, {self.requests_per_second:,.0f} requests/s,"

@@ -104,7 +104,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on one subject of a criterion: a tenant, a process and resource, a validity condition.
 
     Attributes:
-        subject: what was judged, such as `tenant E` or `gateway-1 rss_bytes`.
+        subject: what was judged, such as `tenant acme-eu` or `gateway-1 rss_bytes`.
         verdict: the verdict on this subject alone.
         observed: the figure that decided, in `unit`; None when it could not be measured.
         limit: what the figure was held against; None when there is no single limit.

@@ -8,7 +8,7 @@ and target.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -20,13 +20,13 @@ from soak_pipeline.analysis.run_trends import RunCourse, run_course
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, read_json_as_stored, run_folders, write_text
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
-from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.leaks import LEAK_CRITERION, slope_per_hour
 from soak_pipeline.report.charts.runs import Mark, Trend, trend_chart
 from soak_pipeline.report.markdown import soak_rows
 from soak_pipeline.report.page.render import render
+from soak_pipeline.report.tenant_key import TenantKey, tenant_key
 from soak_pipeline.report.verdict_document import VERDICT_FILE, stored_verdict
 
 T = TypeVar("T")
@@ -76,7 +76,10 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs of one profile against one target, oldest first, their charts, and their changes and trends in words."""
+    """Runs of one profile against one target, oldest first, their charts, and their changes and trends in words.
+
+    `legend` holds the swatches of their tenants.
+    """
 
     key: str
     profile: str
@@ -84,6 +87,7 @@ class Group:
     runs: Sequence[StoredRun]
     charts: Sequence[Chart]
     changes: Sequence[str]
+    legend: Sequence[tuple[str, str]]
 
     @property
     def newest_first(self) -> list[StoredRun]:
@@ -188,7 +192,6 @@ def history_html(runs: Iterable[StoredRun], unreadable: Sequence[tuple[str, str]
         words=_count_words(ordered),
         groups=groups,
         unreadable=unreadable,
-        legend=[(f"tenant-{name.lower()}", f"tenant {name}") for name in TENANT_SHARES],
     )
 
 
@@ -229,23 +232,43 @@ def _marks(runs: Sequence[StoredRun], figure: str) -> list[Mark]:
 def _group(index: int, runs: list[StoredRun]) -> Group:
     key = f"group-{index}"
     run_ids = [run.run_id for run in runs]
+    tenants = tenants_of(runs)
     trends = [
-        Trend(
-            "p95 in the soak", "ms", {name: [run.latency_ms_p95.get(name) for run in runs] for name in TENANT_SHARES}
-        ),
-        Trend(
-            "p99 in the soak", "ms", {name: [run.latency_ms_p99.get(name) for run in runs] for name in TENANT_SHARES}
-        ),
+        Trend("p95 in the soak", "ms", _lines(tenants, [run.latency_ms_p95 for run in runs])),
+        Trend("p99 in the soak", "ms", _lines(tenants, [run.latency_ms_p99 for run in runs])),
         Trend("Worst rise of p99 in the burst", "ratio", {"": [run.worst_ratio for run in runs]}),
         Trend("Steepest memory", "bytes_per_hour", {"": [run.rss_bytes_slope_per_hour for run in runs]}),
     ]
     verdicts = [run.verdict for run in runs]
     charts = [
-        trend_chart(f"{key}-{number}", trend, run_ids, verdicts, _marks(runs, figure))
+        trend_chart(f"{key}-{number}", trend, tenants, run_ids, verdicts, _marks(runs, figure))
         for number, (trend, figure) in enumerate(zip(trends, FIGURES, strict=True))
     ]
     drawn = [chart for chart in charts if chart is not None]
-    return Group(key, runs[0].profile, runs[0].target, runs, drawn, list(change_lines(runs)))
+    return Group(key, runs[0].profile, runs[0].target, runs, drawn, list(change_lines(runs)), tenants.legend())
+
+
+def tenants_of(runs: Sequence[StoredRun]) -> TenantKey:
+    """The tenants of all the runs and their colours: the newest run's in its order, then those of earlier runs alone.
+
+    Where there are more than colours, those that were slowest in the newest run that has them get one.
+    """
+    newest: dict[str, float] = {}
+    for run in reversed(runs):
+        newest |= {name: value for name, value in run.latency_ms_p95.items() if name not in newest}
+    return tenant_key(newest, importance=newest)
+
+
+def _lines(tenants: TenantKey, values: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+    """Per tenant with a colour its value in each run, and the largest of the others as one more line."""
+    lines: dict[str, list[float | None]] = {
+        name: [by_tenant.get(name) for by_tenant in values] for name in tenants.coloured
+    }
+    if tenants.others:
+        lines[f"slowest of {tenants.others_words}"] = [
+            max((by_tenant[name] for name in tenants.others if name in by_tenant), default=None) for by_tenant in values
+        ]
+    return lines
 
 
 def _count_words(runs: Sequence[StoredRun]) -> str:

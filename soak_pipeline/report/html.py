@@ -5,18 +5,17 @@ Owns what stands on the page and where; `page/render.py` escapes it. Never judge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyRow
 from soak_pipeline.model.promotion import gates_promotion
-from soak_pipeline.model.tenants import NOISY_TENANT, TENANT_SHARES
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.fairness import fairness_charts
-from soak_pipeline.report.charts.latency import latency_charts
+from soak_pipeline.report.charts.latency import LatencyCharts, latency_charts
 from soak_pipeline.report.charts.leaks import LEAK_CRITERION, leak_charts
 from soak_pipeline.report.charts.run import run_chart
 from soak_pipeline.report.course import Course, Event
@@ -28,10 +27,13 @@ from soak_pipeline.report.page.tables import ErrorRow, OutcomeRow, RecordsRow, e
 from soak_pipeline.report.page.tiles import Tile, tiles_of
 from soak_pipeline.report.quantities import duration, number
 from soak_pipeline.report.table import NOT_ASKED, verdict_word
+from soak_pipeline.report.tenant_key import TenantKey, tenant_key
 from soak_pipeline.report.verdict_document import VerdictDocument, deciding_criteria, moment
 
 REPORT_FILE = "report.html"
 ERROR_KINDS_SHOWN = 50
+TENANT_ROWS = 12
+"""Tenants, beyond which their tables scroll, with those first that a reader looks for."""
 LEAKS_SHOWN = 6
 """Charts of resources that are shown at once where none has a finding."""
 _ORDER = ("FAIL", "INCONCLUSIVE", "PASS", NOT_ASKED)
@@ -56,7 +58,8 @@ class Page:
     tiles: Sequence[Tile]
     criteria_words: str
     run: Chart | None
-    latency: Sequence[Chart]
+    tenants: TenantKey
+    latency: LatencyCharts
     latency_rows: Sequence[tuple[LatencyRow, float | None]]
     limit_ms: float
     events: Sequence[tuple[str, str, bool]]
@@ -71,6 +74,11 @@ class Page:
     errors_left_out: int
     about: Sequence[tuple[str, str]]
     legend: Sequence[tuple[str, str]]
+
+    @property
+    def has_many_tenants(self) -> bool:
+        """Whether a table of all tenants is too long to be shown whole."""
+        return len(self.tenants.names) > TENANT_ROWS
 
     @property
     def leaks_shown(self) -> Sequence[Chart]:
@@ -89,7 +97,7 @@ class Page:
         there = [
             ("criteria", "Criteria", True),
             ("run", "The run", self.run is not None),
-            ("latency", "Latency", bool(self.latency)),
+            ("latency", "Latency", bool(self.latency.shown)),
             ("fairness", "Fairness", bool(self.fairness)),
             ("leaks", "Resources", bool(self.leaks)),
             ("records", "Records", bool(self.invariants)),
@@ -127,6 +135,9 @@ def _page(
 ) -> Page:
     deciding = deciding_criteria(document.criteria)
     limit_ms = evidence.thresholds.gateway_latency_ms_p95_max
+    tenants = tenant_key(
+        evidence.plan.tenant_names, noisy=evidence.plan.noisy_tenant.name, importance=tenants_by_importance(documents)
+    )
     server = {} if documents.latency is None else {each.tenant: each.server_share for each in documents.latency.server}
     return Page(
         document=document,
@@ -143,22 +154,23 @@ def _page(
         problems=course.problems,
         tiles=tiles_of(course, documents, document.criteria),
         criteria_words=_criteria_words(document),
-        run=run_chart(course),
-        latency=latency_charts(course, limit_ms, evidence.plan.profile.request_timeout_s),
-        latency_rows=[(row, server.get(row.tenant)) for row in soak_rows(documents.latency)],
+        run=run_chart(course, tenants),
+        tenants=tenants,
+        latency=latency_charts(course, tenants, limit_ms, evidence.plan.profile.request_timeout_s),
+        latency_rows=[(row, server.get(row.tenant)) for row in _latency_rows(documents)],
         limit_ms=limit_ms,
         events=_events(evidence, course),
-        fairness=fairness_charts(documents.comparison),
+        fairness=fairness_charts(documents.comparison, tenants),
         pressure=_pressure_words(documents),
         leaks=leak_charts(course, document.criteria, evidence.thresholds.leak_horizon_h),
         leaks_judged=any(result.name == LEAK_CRITERION and result.asked for result in document.criteria),
         leak_words=_leak_words(document, evidence.thresholds.leak_horizon_h),
-        invariants=records_rows(documents),
+        invariants=_records_rows(documents),
         outcomes=outcome_rows(course.requests),
         errors=error_rows(evidence.plan, errors[:ERROR_KINDS_SHOWN]),
         errors_left_out=max(0, len(errors) - ERROR_KINDS_SHOWN),
         about=_about(evidence, document),
-        legend=_legend(),
+        legend=[*tenants.legend(), *_PHASE_LEGEND],
     )
 
 
@@ -167,6 +179,45 @@ def _promotion_words(document: VerdictDocument) -> str:
     if not document.gates_promotion:
         return "gates no promotion"
     return "" if document.verdict is Verdict.PASS else "promotion blocked"
+
+
+def _latency_rows(documents: Documents) -> list[LatencyRow]:
+    """One row per tenant, in the plan's order; of many tenants the slowest first."""
+    rows = soak_rows(documents.latency)
+    if len(rows) <= TENANT_ROWS:
+        return rows
+    return sorted(rows, key=lambda row: -(row.latency_ms.p95.value or 0.0))
+
+
+def _records_rows(documents: Documents) -> list[RecordsRow]:
+    """One row per tenant, in the plan's order; of many tenants those first whose records do not hold."""
+    rows = records_rows(documents)
+    if len(rows) <= TENANT_ROWS:
+        return rows
+    return sorted(rows, key=lambda row: min(_ORDER.index(row.chain), _ORDER.index(row.usage)))
+
+
+def tenants_by_importance(documents: Documents) -> Mapping[str, float]:
+    """Per tenant how much a reader wants to see it, the larger the more.
+
+    First those beyond a limit, by how far; then in turn the slowest and those whose p99 rose most.
+    """
+    latency, comparison = documents.latency, documents.comparison
+    slow = {
+        row.tenant: row.latency_ms.p95.value / latency.limit_ms
+        for row in soak_rows(latency)
+        if latency is not None and row.latency_ms.p95.value is not None
+    }
+    rose = {
+        tenant.tenant: tenant.ratio / comparison.limit
+        for tenant in (comparison.tenants if comparison is not None else ())
+        if comparison is not None and tenant.ratio is not None
+    }
+    importance: dict[str, float] = {}
+    for shares in (slow, rose):
+        for rank, (name, share) in enumerate(sorted(shares.items(), key=lambda item: -item[1])):
+            importance[name] = max(importance.get(name, 0.0), share if share > 1.0 else 1.0 / (1.0 + rank))
+    return importance
 
 
 def _day_and_time(text: str) -> str:
@@ -188,15 +239,6 @@ def _events(evidence: RunEvidence, course: Course) -> list[tuple[str, str, bool]
         return f"{duration(max(event.time_s - begin_s, 0.0))}, {clock} UTC"
 
     return [(when(event), event.text, event.trouble) for event in course.events]
-
-
-def _legend() -> list[tuple[str, str]]:
-    """Swatches of the chart of the run: style and words."""
-    tenants = [
-        (f"tenant-{name.lower()}", f"tenant {name}{', the noisy one' if name == NOISY_TENANT else ''}")
-        for name in TENANT_SHARES
-    ]
-    return [*tenants, *_PHASE_LEGEND]
 
 
 def _criteria_words(document: VerdictDocument) -> str:

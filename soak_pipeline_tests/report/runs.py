@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from soak_pipeline.criteria.documents import chain_document, fairness_document, latency_document, reconcile_document
@@ -27,9 +27,14 @@ def documents_of(evidence: RunEvidence) -> Documents:
 
 
 def reported_run(
-    reports: Path, *, profile: str | Profile = "smoke", defects: Iterable[Defect] = ()
+    reports: Path,
+    *,
+    profile: str | Profile = "smoke",
+    defects: Iterable[Defect] = (),
+    tenants: Mapping[str, float] | None = None,
+    noisy: str = "",
 ) -> tuple[RunFolder, FinalVerdict]:
     """A synthetic run, judged and reported."""
-    folder = make_run(reports, profile=profile, defects=defects)
+    folder = make_run(reports, profile=profile, defects=defects, tenants=tenants, noisy=noisy)
     evidence = read_evidence(folder)
     return folder, write_report(evidence, judge_run(evidence), documents_of(evidence), folder)

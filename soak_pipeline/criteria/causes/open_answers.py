@@ -10,7 +10,6 @@ from soak_pipeline.criteria.sources import EVENTS_WAITING
 from soak_pipeline.criteria.wording import count, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus
-from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.verdict import Finding
 
 
@@ -19,7 +18,7 @@ def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
     if _was_cut_short(evidence):
         # Its workers are lost because of that, not the other way round.
         return Diagnosis("run_cut_short", "The run was stopped or cut short.", "See its log for why; start a new run.")
-    subjects = " ".join(finding.subject for finding in findings)
+    subjects = [finding.subject for finding in findings]
     causes = (
         ("load workers", "load_worker_lost", "A load worker died.", "See the log of the load supervisor; run again."),
         ("stage ", "stage_failed", "A stage did not run to its end.", "See the run's log for why; start a new run."),
@@ -56,7 +55,12 @@ def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
         ),
         ("records", "records_lost", "Request records are missing on disk.", "Check for a full disk; run again."),
     )
-    return next((Diagnosis(cause, words, fix) for key, cause, words, fix in causes if key in subjects), None)
+    return next((Diagnosis(cause, words, fix) for key, cause, words, fix in causes if _begins(subjects, key)), None)
+
+
+def _begins(subjects: Iterable[str], key: str) -> bool:
+    """Whether a subject begins with the words; further on it names a tenant, which may be called anything."""
+    return any(subject.startswith(key) for subject in subjects)
 
 
 def _was_cut_short(evidence: RunEvidence) -> bool:
@@ -81,13 +85,14 @@ def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
     """An unfit generator, a noisy tenant that never pressed, or windows too noisy to tell."""
     if unfit := _unfit_generator(evidence, (evidence.baseline, evidence.burst)):
         return unfit
-    pressure = next((finding for finding in findings if finding.subject.endswith("pressure")), None)
+    noisy = evidence.plan.noisy_tenant.name
+    pressure = next((finding for finding in findings if finding.subject == f"tenant {noisy} pressure"), None)
     if pressure is not None:
         achieved = "none" if pressure.observed is None else share(pressure.observed)
         return Diagnosis(
             "noisy_tenant_never_pressed",
-            f"Tenant {NOISY_TENANT} did not press: {achieved} of the planned rise was answered.",
-            f"Check tenant {NOISY_TENANT}'s limits and the load generator's capacity; run again.",
+            f"Tenant {noisy} did not press: {achieved} of the planned rise was answered.",
+            f"Check tenant {noisy}'s limits and the load generator's capacity; run again.",
         )
     return Diagnosis(
         "windows_vary",

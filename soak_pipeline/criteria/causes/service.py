@@ -12,7 +12,6 @@ from soak_pipeline.criteria.host import host_mean
 from soak_pipeline.criteria.latency_samples import latency_groups
 from soak_pipeline.criteria.wording import count, listed, ms, quantity, share
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.tenants import NOISY_TENANT
 from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline.model.verdict import Finding
 
@@ -107,20 +106,21 @@ def unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
 
 
 def _unfair(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
+    noisy = evidence.plan.noisy_tenant.name
     if all(finding.unit == "share" for finding in findings):
         return Diagnosis(
             "limit_shared",
-            f"Quiet tenants are refused or fail while tenant {NOISY_TENANT} presses: a limit that is shared by all "
+            f"Quiet tenants are refused or fail while tenant {noisy} presses: a limit that is shared by all "
             "tenants, or a pool that the noisy one exhausts.",
             "Check for global rate limits and shared pools; give each tenant its own bucket and its own share of "
             "slots.",
         )
     return Diagnosis(
         "sharing_unfair",
-        f"Tenant {NOISY_TENANT} takes more than its share{_burst_in_figures(evidence, findings)}: gateway slots or "
-        f"database connections are handed out first come, first served, or tenant {NOISY_TENANT}'s rate limit is above "
+        f"Tenant {noisy} takes more than its share{_burst_in_figures(evidence, findings)}: gateway slots or "
+        f"database connections are handed out first come, first served, or tenant {noisy}'s rate limit is above "
         "what the platform can isolate.",
-        f"Limit the gateway's concurrency per tenant (fair sharing), or lower tenant {NOISY_TENANT}'s rpm_limit; then "
+        f"Limit the gateway's concurrency per tenant (fair sharing), or lower tenant {noisy}'s rpm_limit; then "
         "run again.",
     )
 
@@ -132,10 +132,10 @@ def _burst_in_figures(evidence: RunEvidence, findings: Sequence[Finding]) -> str
         key=lambda finding: finding.observed or 0.0,
         default=None,
     )
-    fairness = evidence.plan.profile.fairness
+    fairness, noisy = evidence.plan.profile.fairness, evidence.plan.noisy_tenant
     limit = (
-        f"tenant {NOISY_TENANT} pressed with {fairness.noisy_users_burst / fairness.noisy_pace_s:,.0f} requests/s, its "
-        f"limit is {count(evidence.plan.tenant(NOISY_TENANT).rpm_limit)} a minute"
+        f"tenant {noisy.name} pressed with {fairness.noisy_users_burst / fairness.noisy_pace_s:,.0f} requests/s, its "
+        f"limit is {count(noisy.rpm_limit)} a minute"
     )
     if worst is None:
         return f" ({limit})"

@@ -22,6 +22,8 @@ from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.quantities import NOT_MEASURED, quantity
 from soak_pipeline.report.table import NOT_ASKED
 
+MAX_TENANTS = 8
+"""Tenants with an entry of their own; all are in the tables."""
 MAX_RESOURCES = 8
 MAX_MISSING = 2
 MAX_RESOURCE_LINES = 3
@@ -32,7 +34,7 @@ def latency_metadata(folder: RunFolder) -> tuple[Metadata, Metadata]:
 
     Returns:
         p95 and p99 on both clocks with p95 in the course of the soak, to be read; and p95 and p99 as numbers, which the
-        UI plots over the runs.
+        UI plots over the runs. Of many tenants, the courses of the slowest and the numbers of the slowest one.
     """
     try:
         document = read_json(folder.path / LATENCY_FILE, LatencyDocument)
@@ -56,14 +58,20 @@ def latency_metadata(folder: RunFolder) -> tuple[Metadata, Metadata]:
         )
     }
     numbers: Metadata = {}
-    for row in rows:
+    slowest = sorted(rows, key=lambda row: -(row.latency_ms.p95.value or 0.0))
+    if len(rows) > MAX_TENANTS:
+        # A number per tenant would be a wall of charts; and one of the slowest few alone would come and go.
+        numbers |= plotted("latency_ms_p95_slowest", slowest[0].latency_ms.p95.value)
+        numbers |= plotted("latency_ms_p99_slowest", slowest[0].latency_ms.p99.value)
+    for row in rows if len(rows) <= MAX_TENANTS else slowest[:MAX_TENANTS]:
         windows = sorted(
             (item for item in document.windows if item.tenant == row.tenant), key=lambda item: item.start_s
         )
         values = [math.nan if item.latency_ms_p95.value is None else item.latency_ms_p95.value for item in windows]
         shown |= course(f"latency_course_{row.tenant}", values, "ms", of="p95", limit=document.limit_ms)
-        numbers |= plotted(f"latency_ms_p95_{row.tenant}", row.latency_ms.p95.value)
-        numbers |= plotted(f"latency_ms_p99_{row.tenant}", row.latency_ms.p99.value)
+        if len(rows) <= MAX_TENANTS:
+            numbers |= plotted(f"latency_ms_p95_{row.tenant}", row.latency_ms.p95.value)
+            numbers |= plotted(f"latency_ms_p99_{row.tenant}", row.latency_ms.p99.value)
     return shown, numbers
 
 
@@ -89,7 +97,8 @@ def fairness_metadata(folder: RunFolder) -> Metadata:
             ],
         )
     }
-    for tenant in document.tenants:
+    worst = sorted(document.tenants, key=lambda tenant: -(tenant.ratio or 0.0))[:MAX_TENANTS]
+    for tenant in document.tenants if len(document.tenants) <= MAX_TENANTS else worst:
         ratios = [math.nan if pair.ratio is None else pair.ratio for pair in tenant.pairs]
         metadata |= course(
             f"fairness_course_{tenant.tenant}", ratios, "ratio", of="p99 ratio of the pairs", limit=document.limit

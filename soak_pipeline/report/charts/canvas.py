@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, GRID, LIMIT, BAD, ACCENT, WARN = (f"#00000{digit}" for digit in range(1, 8))
-TENANT_COLOURS: Mapping[str, str] = {name: f"#00001{index}" for index, name in enumerate("ABCDE")}
+TENANT_COLOURS = tuple(f"#00001{index}" for index in range(8))
+TENANT_OTHER = "#000018"
 """Placeholders, one per role; each becomes a CSS variable, so no drawing has a colour of its own."""
 
 ROLES: Mapping[str, tuple[str, str]] = {
@@ -30,11 +31,17 @@ ROLES: Mapping[str, tuple[str, str]] = {
     BAD: ("--fail", "#b42318"),
     ACCENT: ("--accent", "#2f5fd0"),
     WARN: ("--warn", "#9a6700"),
-    TENANT_COLOURS["A"]: ("--tenant-a", "#c2410c"),
-    TENANT_COLOURS["B"]: ("--tenant-b", "#0b62c4"),
-    TENANT_COLOURS["C"]: ("--tenant-c", "#0a7f5e"),
-    TENANT_COLOURS["D"]: ("--tenant-d", "#a3348f"),
-    TENANT_COLOURS["E"]: ("--tenant-e", "#3d4450"),
+    TENANT_OTHER: ("--tenant-other", "#868d97"),
+    **{
+        colour: (f"--tenant-{index}", fallback)
+        for index, (colour, fallback) in enumerate(
+            zip(
+                TENANT_COLOURS,
+                ("#c2410c", "#0b62c4", "#0a7f5e", "#a3348f", "#3d4450", "#6d28d9", "#8a6d00", "#0891b2"),
+                strict=True,
+            )
+        )
+    },
 }
 """Per placeholder: the CSS variable, and the colour where the drawing stands outside the page."""
 
@@ -61,11 +68,6 @@ def time_unit(span_s: float) -> TimeUnit:
     if span_s <= 180.0:
         return TimeUnit(1.0, "s")
     return TimeUnit(60.0, "min") if span_s <= 3 * 3_600.0 else TimeUnit(3_600.0, "h")
-
-
-def tenant_colour(tenant: str) -> str:
-    """The colour role of a tenant; an unknown one is drawn in ink."""
-    return TENANT_COLOURS.get(tenant, INK)
 
 
 @dataclass(frozen=True, slots=True)

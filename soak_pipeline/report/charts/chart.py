@@ -22,7 +22,7 @@ class Chart:
     """A drawing and its numbers.
 
     Attributes:
-        key: identifier in the page, such as `latency-A`.
+        key: identifier in the page, such as `latency-0`.
         title: a few words.
         summary: what the drawing shows, with the figures that matter; read aloud instead of it.
         svg: the drawing.

@@ -6,6 +6,7 @@ Owns these drawings. Never computes a ratio: all figures are those of `compariso
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,16 +19,17 @@ from soak_pipeline.report.charts.canvas import (
     INK,
     LIMIT,
     MUTED,
+    Canvas,
     Margins,
     limit_line,
     panel,
-    tenant_colour,
     to_svg,
     whole_ticks,
     y_title,
 )
 from soak_pipeline.report.charts.chart import Chart, TableRow
 from soak_pipeline.report.quantities import interval_text, number, quantity
+from soak_pipeline.report.tenant_key import COLOURED, TenantKey, label_beside
 
 _TONES = {"PASS": "", "OPEN": "open", "FAIL": "fail"}
 _NOTES = {
@@ -35,40 +37,96 @@ _NOTES = {
     FairnessOrder.CLASSIC: "One long baseline, then one long burst (classic order). Diamond: mean over sub-windows; "
     "bar: its interval.",
 }
-_ROWS = Margins(left=66.0, right=16.0, top=20.0)
+ROWS = 12
+"""Tenants that are drawn below each other where there are more than have a colour: those that fared worst."""
+LABEL_CHARS = 8
+"""Longest name that is written to the left of its row; a longer one stands above it."""
 
 
-def fairness_charts(comparison: FairnessDocument | None) -> list[Chart]:
-    """Ratio with interval, before and after, and the pairs of the tenant that fared worst; none without figures."""
+def fairness_charts(comparison: FairnessDocument | None, key: TenantKey) -> list[Chart]:
+    """Ratio with interval, before and after, and the pairs of the tenant that fared worst; none without figures.
+
+    Args:
+        comparison: the run's figures of fairness.
+        key: its tenants and their colours.
+    """
     if comparison is None:
         return []
     tenants = [tenant for tenant in comparison.tenants if tenant.ratio is not None]
     order = FairnessOrder(comparison.order)
-    charts = [_ratios(tenants, comparison.limit, order)] if tenants else []
+    charts = [_ratios(tenants, key, comparison.limit, order)] if tenants else []
     with_p99 = [tenant for tenant in tenants if tenant.latency_ms_p99_baseline and tenant.latency_ms_p99_burst]
-    charts += [_before_after(with_p99)] if with_p99 else []
+    charts += [_before_after(with_p99, key)] if with_p99 else []
     worst = max(tenants, key=lambda tenant: tenant.ratio or 0.0, default=None)
     if order == FairnessOrder.ABBA and worst is not None and _drawn(worst):
-        charts.append(_pairs(worst, comparison.limit))
+        charts.append(_pairs(worst, key, comparison.limit))
     return charts
 
 
-def _ratios(tenants: Sequence[TenantFairness], limit: float, order: FairnessOrder) -> Chart:
-    canvas, axes = panel(margins=_ROWS)
+def _worst(tenants: Sequence[TenantFairness]) -> Sequence[TenantFairness]:
+    """Every tenant where there are few, else those that fared worst, the worst first."""
+    if len(tenants) <= COLOURED:
+        return tenants
+    return sorted(tenants, key=lambda tenant: -(tenant.ratio or 0.0))[:ROWS]
+
+
+def _left_out(tenants: Sequence[TenantFairness], shown: Sequence[TenantFairness], before: str = "") -> str:
+    """A sentence about the tenants that are not drawn; nothing where all are."""
+    left = len(tenants) - len(shown)
+    return f"{before}The {len(shown)} tenants that fared worst; {left} more in the numbers." if left else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A drawing with one row per tenant, and how far below the middle of its row a tenant's data is drawn."""
+
+    canvas: Canvas
+    axes: Axes
+    below: float
+
+
+def _rows(names: Sequence[str]) -> _Rows:
+    """Rows from the top down, each with its tenant's name: to the left, or above what is drawn where one is long."""
+    is_beside = label_beside(names, most=LABEL_CHARS)
+    words = [f"tenant {name}" if max(map(len, names)) <= 2 else name for name in names]
+    height = max(190.0, 46.0 + (20.0 if is_beside else 40.0) * len(names))
+    margins = Margins(left=max(66.0, 14.0 + 6.2 * max(map(len, words))) if is_beside else 14.0, right=16.0)
+    canvas, axes = panel(height=height, margins=margins)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), words if is_beside else [""] * len(names))
+    axes.tick_params(axis="y", labelcolor=INK)
+    axes.grid(visible=False, axis="y")
+    for place, word in enumerate(() if is_beside else words):
+        axes.annotate(
+            word, (0, place - 0.28), (2, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+            va="center", fontsize=FONT_PX, color=INK,
+        )  # fmt: skip
+    return _Rows(canvas, axes, 0.0 if is_beside else 0.08)
+
+
+def _ratios(tenants: Sequence[TenantFairness], key: TenantKey, limit: float, order: FairnessOrder) -> Chart:
+    worst = _worst(tenants)
+    rows = _rows([tenant.tenant for tenant in worst])
+    axes = rows.axes
     shown = [limit, 1.0]
-    for place, tenant in enumerate(tenants):
-        colour = tenant_colour(tenant.tenant)
+    for row, tenant in enumerate(worst):
+        place, colour = row + rows.below, key.colour(tenant.tenant)
         pairs = [pair.ratio for pair in tenant.pairs if pair.ratio is not None and order == FairnessOrder.ABBA]
-        axes.plot(pairs, np.full(len(pairs), place + 0.24), "o", color=colour, markersize=3.2, alpha=0.4)
+        axes.plot(
+            pairs,
+            np.full(len(pairs), place + (0.16 if rows.below else 0.24)),
+            "o",
+            color=colour,
+            markersize=3.2,
+            alpha=0.4,
+        )
         ratio = tenant.ratio or 0.0
         low = tenant.lower if tenant.lower is not None else ratio
         high = tenant.upper if tenant.upper is not None else ratio
         axes.plot([low, high], [place, place], color=colour, linewidth=3.0, solid_capstyle="round")
         axes.plot([ratio], [place], "D", color=colour, markersize=6)
         shown += [low, high, *pairs]
-    axes.set_ylim(len(tenants) - 0.4, -0.6)
     axes.set_xlim(min(0.9, min(shown) - 0.02), max(1.3, max(shown) + 0.04))
-    _tenant_rows(axes, [tenant.tenant for tenant in tenants])
     axes.axvline(1.0, color=GRID, linewidth=1.2)
     axes.axvline(limit, color=LIMIT, linewidth=1.2, linestyle=(0, (5, 3)))
     axes.annotate(
@@ -80,8 +138,9 @@ def _ratios(tenants: Sequence[TenantFairness], limit: float, order: FairnessOrde
     return Chart(
         key="fairness-ratio",
         title="p99 in the burst over p99 in the baseline",
-        summary="; ".join(_ratio_words(tenant) for tenant in tenants) + f"; limit {limit:.2f}x.",
-        svg=to_svg(canvas, "fairness-ratio"),
+        summary="; ".join(_ratio_words(tenant) for tenant in worst)
+        + f"; limit {limit:.2f}x.{_left_out(tenants, worst, ' ')}",
+        svg=to_svg(rows.canvas, "fairness-ratio"),
         header=("tenant", "ratio", "interval", "pairs", "decision"),
         rows=[
             TableRow(
@@ -95,7 +154,7 @@ def _ratios(tenants: Sequence[TenantFairness], limit: float, order: FairnessOrde
             )
             for tenant in tenants
         ],
-        note=_NOTES[order],
+        note=_NOTES[order] + _left_out(tenants, worst, " "),
         tone=_TONES[max((tenant.decision for tenant in tenants), key=list(_TONES).index)],
     )
 
@@ -105,11 +164,13 @@ def _ratio_words(tenant: TenantFairness) -> str:
     return f"tenant {tenant.tenant} {quantity(tenant.ratio, 'ratio')}" + (f" ({between})" if between else "")
 
 
-def _before_after(tenants: Sequence[TenantFairness]) -> Chart:
-    canvas, axes = panel(margins=_ROWS)
+def _before_after(tenants: Sequence[TenantFairness], key: TenantKey) -> Chart:
+    worst = _worst(tenants)
+    rows = _rows([tenant.tenant for tenant in worst])
+    axes = rows.axes
     highest = 0.0
-    for place, tenant in enumerate(tenants):
-        colour = tenant_colour(tenant.tenant)
+    for row, tenant in enumerate(worst):
+        place, colour = row + rows.below, key.colour(tenant.tenant)
         before, after = tenant.latency_ms_p99_baseline or 0.0, tenant.latency_ms_p99_burst or 0.0
         axes.plot([before, after], [place, place], color=colour, linewidth=2.0)
         axes.plot(
@@ -121,9 +182,7 @@ def _before_after(tenants: Sequence[TenantFairness]) -> Chart:
             textcoords="offset points", va="center", fontsize=FONT_PX, color=INK,
         )  # fmt: skip
         highest = max(highest, before, after)
-    axes.set_ylim(len(tenants) - 0.4, -0.6)
     axes.set_xlim(0, highest * 1.45)
-    _tenant_rows(axes, [tenant.tenant for tenant in tenants])
     axes.grid(axis="x", color=GRID, linewidth=1.0)
     axes.xaxis.set_major_formatter("{x:,.0f} ms")
     whole_ticks(axes, x=4)
@@ -133,10 +192,10 @@ def _before_after(tenants: Sequence[TenantFairness]) -> Chart:
         summary="; ".join(
             f"tenant {tenant.tenant} {quantity(tenant.latency_ms_p99_baseline, 'ms')} before, "
             f"{quantity(tenant.latency_ms_p99_burst, 'ms')} during"
-            for tenant in tenants
+            for tenant in worst
         )
-        + ".",
-        svg=to_svg(canvas, "fairness-before-after"),
+        + f".{_left_out(tenants, worst, ' ')}",
+        svg=to_svg(rows.canvas, "fairness-before-after"),
         header=("tenant", "p99 before ms", "p99 during ms", "errors before", "errors during"),
         rows=[
             TableRow(
@@ -150,15 +209,15 @@ def _before_after(tenants: Sequence[TenantFairness]) -> Chart:
             )
             for tenant in tenants
         ],
-        note="Ring: baseline; dot: burst. Executed calls, from the intended start.",
+        note="Ring: baseline; dot: burst. Executed calls, from the intended start." + _left_out(tenants, worst, " "),
     )
 
 
-def _pairs(tenant: TenantFairness, limit: float) -> Chart:
+def _pairs(tenant: TenantFairness, key: TenantKey, limit: float) -> Chart:
     canvas, axes = panel()
     pairs = _drawn(tenant)
     ratios = [pair.ratio or 0.0 for pair in pairs]
-    colour = tenant_colour(tenant.tenant)
+    colour = key.colour(tenant.tenant)
     numbers = [pair.pair for pair in pairs]
     axes.vlines(numbers, 1.0, ratios, color=colour, linewidth=2.0)
     axes.plot(numbers, ratios, "o", color=colour, markersize=6)
@@ -170,13 +229,13 @@ def _pairs(tenant: TenantFairness, limit: float) -> Chart:
     axes.yaxis.set_major_formatter("{x:.2f}")
     whole_ticks(axes, x=8, y=4)
     y_title(axes, "ratio")
-    key = "fairness-pairs"
+    identifier = "fairness-pairs"
     return Chart(
-        key=key,
+        key=identifier,
         title=f"Every pair of tenant {tenant.tenant}, the one that fared worst",
         summary=f"Ratios of {len(pairs)} pairs of windows in the order of the run, between "
         f"{quantity(min(ratios), 'ratio')} and {quantity(max(ratios), 'ratio')}.",
-        svg=to_svg(canvas, key, axes),
+        svg=to_svg(canvas, identifier, axes),
         header=("pair", "first window", "p99 baseline ms", "p99 burst ms", "ratio"),
         rows=[
             TableRow(
@@ -197,9 +256,3 @@ def _pairs(tenant: TenantFairness, limit: float) -> Chart:
 
 def _drawn(tenant: TenantFairness) -> list[FairnessPair]:
     return [pair for pair in tenant.pairs if pair.ratio is not None]
-
-
-def _tenant_rows(axes: Axes, tenants: Sequence[str]) -> None:
-    axes.set_yticks(range(len(tenants)), [f"tenant {tenant}" for tenant in tenants])
-    axes.tick_params(axis="y", labelcolor=INK)
-    axes.grid(visible=False, axis="y")

@@ -5,6 +5,7 @@ Owns these drawings. Never judges: the criterion's own figures are in `latency.j
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from soak_pipeline.evidence.requests import RequestTable
-from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.traffic import Kind, Outcome, Phase
 from soak_pipeline.report.charts.bins import (
     SAMPLES_PER_BIN,
@@ -24,12 +24,13 @@ from soak_pipeline.report.charts.bins import (
 )
 from soak_pipeline.report.charts.canvas import (
     FONT_PX,
+    INK,
     MUTED,
+    TENANT_OTHER,
     Margins,
     corner_words,
     limit_line,
     panel,
-    tenant_colour,
     time_unit,
     to_svg,
     whole_ticks,
@@ -39,13 +40,20 @@ from soak_pipeline.report.charts.canvas import (
 from soak_pipeline.report.charts.chart import Chart, TableRow
 from soak_pipeline.report.course import Course
 from soak_pipeline.report.quantities import duration, number, quantity
+from soak_pipeline.report.tenant_key import TenantKey, label_beside
 
 SHARES = (0.50, 0.95, 0.99)
 UNANSWERED = (Outcome.TIMEOUT, Outcome.TRANSPORT_ERROR)
 COUNTED = (Outcome.OK, *UNANSWERED)
 """Outcomes whose latency is drawn: the right answer, or none at all; a fast refusal is not a fast answer."""
 
+PANELS = 24
+"""Tenants whose course is drawn, those with a colour of their own first; the table of latencies has every one."""
+LABEL_CHARS = 8
+"""Longest name that is written at the end of a curve."""
+
 _CURVE_POINTS = 90
+_CURVE_POINTS_OF_OTHERS = 30
 _PLOT_PX = 144.0
 _LABEL_SHARE = 0.05
 """Width of a label, as a share of the axis."""
@@ -67,31 +75,58 @@ class Samples:
         return len(self.times_s)
 
 
-def latency_charts(course: Course, limit_ms: float, timeout_s: float) -> list[Chart]:
-    """One chart of percentiles over time per tenant, and one by percentile; none without samples.
+@dataclass(frozen=True, slots=True)
+class LatencyCharts:
+    """The drawings of latency.
+
+    Attributes:
+        shown: percentiles over time of each tenant with a colour of its own, then all tenants by percentile.
+        folded: percentiles over time of other tenants, those beyond the limit first.
+        left_out: how many tenants have no drawing of their own.
+    """
+
+    shown: Sequence[Chart] = ()
+    folded: Sequence[Chart] = ()
+    left_out: int = 0
+
+
+def latency_charts(course: Course, key: TenantKey, limit_ms: float, timeout_s: float) -> LatencyCharts:
+    """Percentiles over time, one drawing per tenant, and all tenants by percentile; none without samples.
 
     Args:
         course: of the run.
+        key: its tenants and their colours.
         limit_ms: of the p95.
         timeout_s: of a request; one without an answer is drawn at least that high.
     """
     if course.requests is None:
-        return []
+        return LatencyCharts()
     begin_s = course.soak.start_s if course.soak is not None else None
-    samples = [part for part in soak_samples(course.requests, begin_s, timeout_s) if len(part)]
+    samples = [part for part in soak_samples(course.requests, key.names, begin_s, timeout_s) if len(part)]
     if not samples:
-        return []
+        return LatencyCharts()
     end_s = max(float(part.times_s.max()) for part in samples)
     binned = [_Binned.of(part, end_s) for part in samples]
-    top_ms = max(float(np.nanmax(part.latency)) for part in binned)
-    return [*(_over_time(part, limit_ms, top_ms) for part in binned), _by_percentile(samples, limit_ms)]
+    coloured = [part for part in binned if part.tenant in key.coloured]
+    others = sorted((part for part in binned if part.tenant not in key.coloured), key=lambda part: -part.worst_ms_p95)
+    room = max(0, PANELS - len(coloured))
+    top_ms = max(float(np.nanmax(part.latency)) for part in (*coloured, *others[:room]))
+    panels = [_over_time(part, key, limit_ms, top_ms) for part in (*coloured, *others[:room])]
+    return LatencyCharts(
+        shown=[*panels[: len(coloured)], _by_percentile(samples, key, limit_ms)],
+        folded=panels[len(coloured) :],
+        left_out=len(others[room:]),
+    )
 
 
-def soak_samples(requests: RequestTable, begin_s: float | None, timeout_s: float) -> list[Samples]:
+def soak_samples(
+    requests: RequestTable, tenants: Sequence[str], begin_s: float | None, timeout_s: float
+) -> list[Samples]:
     """The executed calls of every tenant in the judged part of the soak.
 
     Args:
         requests: of the run.
+        tenants: their names.
         begin_s: when it began, seconds since the plan's epoch; None takes the first request.
         timeout_s: what a call without an answer counts with at least.
     """
@@ -104,7 +139,7 @@ def soak_samples(requests: RequestTable, begin_s: float | None, timeout_s: float
     least_ms = np.where(soak.where(outcome=[outcome.value for outcome in UNANSWERED]), timeout_s * 1_000.0, 0.0)
     latency_ms, service_ms = np.maximum(soak.latency_ms, least_ms), np.maximum(soak.service_ms, least_ms)
     parts = []
-    for tenant in TENANT_SHARES:
+    for tenant in tenants:
         mine = soak.where(tenant=tenant) & soak.columns["settled"]
         parts.append(Samples(tenant, times_s[mine] - begin_s, latency_ms[mine], service_ms[mine]))
     return parts
@@ -120,6 +155,11 @@ class _Binned:
     latency: Floats
     service: Floats
 
+    @property
+    def worst_ms_p95(self) -> float:
+        """The largest p95 of a stretch (ms)."""
+        return float(np.nanmax(self.latency[:, 1]))
+
     @classmethod
     def of(cls, samples: Samples, end_s: float) -> _Binned:
         bins = bins_for(0.0, end_s, samples=len(samples))
@@ -133,9 +173,12 @@ class _Binned:
         )
 
 
-def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
+def _over_time(part: _Binned, key: TenantKey, limit_ms: float, top_ms: float) -> Chart:
     canvas, axes = panel()
-    colour = tenant_colour(part.tenant)
+    # Alone in its drawing, a tenant without a colour is drawn in ink: grey is the service time.
+    colour = key.colour(part.tenant) if part.tenant in key.coloured else INK
+    # An identifier in the page, so never made of a name.
+    identifier = f"latency-{key.names.index(part.tenant)}"
     unit = time_unit(float(part.bins.edges_s[-1]))
     times = part.bins.middles_s / unit.seconds
     marker = "o" if part.bins.count < 8 else ""
@@ -158,14 +201,14 @@ def _over_time(part: _Binned, limit_ms: float, top_ms: float) -> Chart:
         f"{quantity(limit_ms, 'ms')}."
     )
     return Chart(
-        key=f"latency-{part.tenant}",
+        key=identifier,
         title=f"Tenant {part.tenant}",
         summary=summary,
-        svg=to_svg(canvas, f"latency-{part.tenant}", axes),
+        svg=to_svg(canvas, identifier, axes),
         header=("into the soak", "samples", "p50 ms", "p95 ms", "p99 ms", "service p95 ms", "service p99 ms"),
         rows=_rows(part, unit.seconds),
         note=_bin_note(part),
-        tone="fail" if float(np.nanmax(part.latency[:, 1])) > limit_ms else "",
+        tone="fail" if part.worst_ms_p95 > limit_ms else "",
     )
 
 
@@ -190,38 +233,67 @@ def _rows(part: _Binned, unit_s: float) -> list[TableRow]:
     return rows
 
 
-def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
-    margins = Margins(right=20.0)
+def _by_percentile(samples: list[Samples], key: TenantKey, limit_ms: float) -> Chart:
+    coloured = [part for part in samples if part.tenant in key.coloured]
+    others = [part for part in samples if part.tenant not in key.coloured]
+    has_labels = label_beside(key.coloured, most=LABEL_CHARS)
+    margins = Margins(right=14.0 + 6.2 * max(len(name) for name in key.coloured) if has_labels else 14.0)
     canvas, axes = panel(margins=margins)
-    deepest, top_ms, ends = 1.0, 0.0, []
-    for part in samples:
-        shares = _curve_shares(len(part))
-        places = -np.log10(1.0 - shares)
-        latency = exact_percentiles(part.latency_ms, tuple(shares))
-        colour = tenant_colour(part.tenant)
-        axes.plot(places, latency, color=colour, linewidth=1.6)
+    for part in others:
+        _curve(axes, part, TENANT_OTHER, _CURVE_POINTS_OF_OTHERS, alpha=0.5)
+    ends = [_curve(axes, part, key.colour(part.tenant), _CURVE_POINTS, alpha=1.0) for part in coloured]
+    for part in coloured:
+        shares = _curve_shares(len(part), _CURVE_POINTS)
         axes.plot(
-            places,
+            -np.log10(1.0 - shares),
             exact_percentiles(part.service_ms, tuple(shares)),
-            color=colour,
+            color=key.colour(part.tenant),
             linewidth=0.9,
             linestyle=(0, (3, 2)),
         )
-        deepest, top_ms = max(deepest, float(places[-1])), max(top_ms, float(latency[-1]))
-        ends.append((float(places[-1]), float(latency[-1]), part.tenant))
+    deepest = max(1.0, *(float(line.get_xdata()[-1]) for line in axes.get_lines()))
+    top_ms = max(float(part.latency_ms.max()) for part in samples)
     axes.set_xlim(0, deepest)
     y_title(axes, "ms")
     _limit(axes, limit_ms, top_ms)
     whole_ticks(axes, y=4)
     ticks = _readable_ticks(deepest)
     axes.set_xticks([-np.log10(1 - share) for share in ticks], [f"{100 * share:g} %" for share in ticks])
-    for place, value, shift, tenant in _spread(ends, axes.get_ylim()[1]):
+    for place, value, shift, tenant in _spread(ends, axes.get_ylim()[1]) if has_labels else ():
         axes.annotate(
             tenant, (place, value), (4, shift), textcoords="offset points", va="center", fontsize=FONT_PX,
-            color=tenant_colour(tenant), annotation_clip=False, fontweight="bold",
+            color=key.colour(tenant), annotation_clip=False, fontweight="bold",
         )  # fmt: skip
+    slowest = max(samples, key=lambda part: float(part.latency_ms.max()))
+    note = "Every call of the soak; a curve ends where its samples do."
+    if others:
+        note += f" Grey: {key.others_words}."
+    if not has_labels:
+        note += " Colours as in the table above."
+    return Chart(
+        key="latency-by-percentile",
+        title="By percentile",
+        summary=f"Latency of the whole soak by percentile, per tenant; the slowest call took "
+        f"{quantity(top_ms, 'ms')} (tenant {slowest.tenant}).",
+        svg=to_svg(canvas, "latency-by-percentile", axes),
+        header=("percentile", *(f"tenant {part.tenant} ms" for part in coloured)),
+        rows=_percentile_rows(coloured),
+        note=note,
+    )
+
+
+def _curve(axes: Axes, part: Samples, colour: str, points: int, *, alpha: float) -> tuple[float, float, str]:
+    """Draws latency by percentile, and says where the curve ends: place, latency (ms) and tenant."""
+    shares = _curve_shares(len(part), points)
+    places = -np.log10(1.0 - shares)
+    latency = exact_percentiles(part.latency_ms, tuple(shares))
+    axes.plot(places, latency, color=colour, linewidth=1.6 if alpha == 1.0 else 1.0, alpha=alpha)
+    return float(places[-1]), float(latency[-1]), part.tenant
+
+
+def _percentile_rows(samples: list[Samples]) -> list[TableRow]:
     shares_shown = [share for share in _CURVE_TICKS if any(len(part) * (1 - share) >= 1 for part in samples)]
-    rows = [
+    return [
         TableRow(
             (
                 f"{100 * share:g} %",
@@ -236,17 +308,6 @@ def _by_percentile(samples: list[Samples], limit_ms: float) -> Chart:
         )
         for share in shares_shown
     ]
-    slowest = max(ends, key=lambda end: end[1])
-    return Chart(
-        key="latency-by-percentile",
-        title="By percentile",
-        summary=f"Latency of the whole soak by percentile, per tenant; the slowest call took "
-        f"{quantity(slowest[1], 'ms')} (tenant {slowest[2]}).",
-        svg=to_svg(canvas, "latency-by-percentile", axes),
-        header=("percentile", *(f"tenant {part.tenant} ms" for part in samples)),
-        rows=rows,
-        note="Every call of the soak; a curve ends where its samples do.",
-    )
 
 
 def _readable_ticks(deepest: float) -> list[float]:
@@ -260,20 +321,32 @@ def _readable_ticks(deepest: float) -> list[float]:
 
 
 def _spread(ends: list[tuple[float, float, str]], top_ms: float) -> list[tuple[float, float, float, str]]:
-    """The ends of curves with a vertical shift for each label (pixels), so that no label covers another."""
+    """The ends of curves with a vertical shift for each label (pixels), so that no label covers another.
+
+    Labels give way upwards, and downwards again where they would leave the drawing.
+    """
     placed: list[tuple[float, float, float, str]] = []
-    deepest = max(end[0] for end in ends)
-    for place, value, tenant in sorted(ends, key=lambda end: end[1]):
-        height = value / top_ms * _PLOT_PX
-        beside = [other for other in placed if abs(other[0] - place) < _LABEL_SHARE * deepest]
-        at = max([height, *(other[1] / top_ms * _PLOT_PX + other[2] + FONT_PX for other in beside)])
-        placed.append((place, value, at - height, tenant))
-    return placed
+    deepest = max((end[0] for end in ends), default=0.0)
+
+    def height(end: tuple[float, float, str] | tuple[float, float, float, str]) -> float:
+        return end[1] / top_ms * _PLOT_PX
+
+    def beside(place: float, others: list[tuple[float, float, float, str]]) -> list[float]:
+        return [height(other) + other[2] for other in others if abs(other[0] - place) < _LABEL_SHARE * deepest]
+
+    for end in sorted(ends, key=lambda end: end[1]):
+        at = max([height(end), *(other + FONT_PX for other in beside(end[0], placed))])
+        placed.append((end[0], end[1], at - height(end), end[2]))
+    kept: list[tuple[float, float, float, str]] = []
+    for item in sorted(placed, key=lambda item: -(height(item) + item[2])):
+        at = min([height(item) + item[2], _PLOT_PX, *(other - FONT_PX for other in beside(item[0], kept))])
+        kept.append((item[0], item[1], at - height(item), item[3]))
+    return kept
 
 
-def _curve_shares(samples: int) -> Floats:
+def _curve_shares(samples: int, points: int) -> Floats:
     """Shares from the median towards 1, evenly spaced on the axis of nines, ending at the largest sample."""
-    places = np.linspace(0.0, max(np.log10(samples), 0.1), _CURVE_POINTS)
+    places = np.linspace(0.0, max(np.log10(samples), 0.1), points)
     shares: Floats = np.minimum(1.0 - 10.0**-places, 1.0 - 0.5 / samples)
     return np.maximum(shares, 1e-9)
 

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from soak_pipeline.evidence.requests import RequestTable
-from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.traffic import Outcome, Phase
 from soak_pipeline.report.charts.bins import Bins, bins_for, counts_by_bin
 from soak_pipeline.report.charts.canvas import (
@@ -28,7 +27,6 @@ from soak_pipeline.report.charts.canvas import (
     Margins,
     TimeUnit,
     new_canvas,
-    tenant_colour,
     time_unit,
     to_svg,
     whole_ticks,
@@ -38,6 +36,7 @@ from soak_pipeline.report.charts.canvas import (
 from soak_pipeline.report.charts.chart import Chart, TableRow
 from soak_pipeline.report.course import Course, Stretch
 from soak_pipeline.report.quantities import duration, number
+from soak_pipeline.report.tenant_key import TenantKey
 
 Rates = Mapping[str, NDArray[np.float64]]
 PHASE_STYLES: Mapping[str, tuple[str, float]] = {
@@ -64,8 +63,11 @@ class _Clock:
         return (time_s - self.begin_s) / self.unit.seconds
 
 
-def run_chart(course: Course) -> Chart | None:
-    """Phases, throughput and errors over the whole run; None without request records."""
+def run_chart(course: Course, key: TenantKey) -> Chart | None:
+    """Phases, throughput and errors over the whole run; None without request records.
+
+    Tenants without a colour of their own are drawn as one.
+    """
     requests = course.requests
     if requests is None:
         return None
@@ -73,14 +75,11 @@ def run_chart(course: Course) -> Chart | None:
     begin_s = float(starts_s.min())
     end_s = max([float(starts_s.max()), *(stretch.end_s for stretch in course.stretches)])
     bins = bins_for(begin_s, end_s, max_bins=180)
-    rates = {
-        tenant: counts_by_bin(bins, starts_s[requests.where(tenant=tenant)]) / bins.lengths_s
-        for tenant in TENANT_SHARES
-    }
+    rates = _rates(requests, key, bins, starts_s)
     errors = counts_by_bin(bins, starts_s[~requests.where(outcome=Outcome.OK.value)]).astype(np.float64)
     drawings = {
-        key: _draw(course, bins, rates, errors, width, key)
-        for key, width in (("course-wide", 1080.0), ("course-narrow", 360.0))
+        name: _draw(course, key, bins, rates, errors, width, name)
+        for name, width in (("course-wide", 1080.0), ("course-narrow", 360.0))
     }
     return Chart(
         key="course",
@@ -88,13 +87,24 @@ def run_chart(course: Course) -> Chart | None:
         summary=_summary(course, requests, rates, errors, end_s - begin_s),
         svg=drawings["course-wide"],
         svg_narrow=drawings["course-narrow"],
-        header=("from the start", "phase", *(f"{tenant} requests/s" for tenant in TENANT_SHARES), "errors"),
+        header=("from the start", "phase", *(f"{tenant} requests/s" for tenant in rates), "errors"),
         rows=_rows(course, bins, rates, errors),
         note=f"Each point counts the requests that were sent in {duration(bins.length_s)}; log-ins included.",
     )
 
 
-def _draw(course: Course, bins: Bins, rates: Rates, errors: NDArray[np.float64], width: float, key: str) -> str:
+def _rates(requests: RequestTable, key: TenantKey, bins: Bins, starts_s: NDArray[np.float64]) -> Rates:
+    """Requests per second of each tenant with a colour, and of the others together under their common name."""
+    groups = {name: (name,) for name in key.coloured} | ({key.others_words: key.others} if key.others else {})
+    return {
+        name: counts_by_bin(bins, starts_s[requests.where(tenant=members)]) / bins.lengths_s
+        for name, members in groups.items()
+    }
+
+
+def _draw(
+    course: Course, key: TenantKey, bins: Bins, rates: Rates, errors: NDArray[np.float64], width: float, name: str
+) -> str:
     errors_px = 46.0 if errors.any() else 16.0
     canvas = new_canvas(width, 276.0 + errors_px)
     margins = Margins(left=44.0, right=14.0)
@@ -109,10 +119,10 @@ def _draw(course: Course, bins: Bins, rates: Rates, errors: NDArray[np.float64],
         if axes is not problems:
             axes.tick_params(labelbottom=False)
     _draw_phases(phases, course, clock, canvas)
-    _draw_rates(throughput, course, bins, rates, clock)
+    _draw_rates(throughput, course, key, bins, rates, clock)
     _draw_errors(problems, bins, errors, clock)
     x_unit(problems, clock.unit.name)
-    return to_svg(canvas, key, problems)
+    return to_svg(canvas, name, problems)
 
 
 def _draw_phases(axes: Axes, course: Course, clock: _Clock, canvas: Canvas) -> None:
@@ -151,13 +161,13 @@ def _headings(stretches: tuple[Stretch, ...]) -> list[tuple[str, float]]:
     ]
 
 
-def _draw_rates(axes: Axes, course: Course, bins: Bins, rates: Rates, clock: _Clock) -> None:
+def _draw_rates(axes: Axes, course: Course, key: TenantKey, bins: Bins, rates: Rates, clock: _Clock) -> None:
     y_title(axes, "req/s")
     edges = np.repeat(clock.at(bins.edges_s), 2)[1:-1]
     below = np.zeros(bins.count * 2)
-    for tenant in reversed(list(TENANT_SHARES)):
+    for tenant in reversed(list(rates)):
         above = below + np.repeat(rates[tenant], 2)
-        axes.fill_between(edges, below, above, color=tenant_colour(tenant), alpha=0.75, linewidth=0)
+        axes.fill_between(edges, below, above, color=key.colour(tenant), alpha=0.75, linewidth=0)
         below = above
     for stretch in course.stretches:
         if stretch.planned_requests_per_second is not None:
@@ -207,7 +217,7 @@ def _rows(course: Course, bins: Bins, rates: Rates, errors: NDArray[np.float64])
     rows = []
     for index, middle_s in enumerate(bins.middles_s):
         phase = next((s.phase for s in course.stretches if s.start_s <= middle_s < s.end_s), "–")
-        cells = [number(round(float(rates[tenant][index]), 1)) for tenant in TENANT_SHARES]
+        cells = [number(round(float(rates[tenant][index]), 1)) for tenant in rates]
         start = duration(float(bins.edges_s[index]) - begin_s)
         rows.append(TableRow((start, phase, *cells, f"{int(errors[index])}"), (float(middle_s) - begin_s) / unit_s))
     return rows

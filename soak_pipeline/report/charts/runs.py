@@ -18,13 +18,13 @@ from soak_pipeline.report.charts.canvas import (
     INK,
     WARN,
     panel,
-    tenant_colour,
     to_svg,
     whole_ticks,
     y_title,
 )
 from soak_pipeline.report.charts.chart import Chart, TableRow
 from soak_pipeline.report.quantities import number, quantity
+from soak_pipeline.report.tenant_key import TenantKey
 
 _VERDICT_COLOURS = {"FAIL": BAD, "INCONCLUSIVE": WARN}
 _MEBIBYTE = 1_024.0**2
@@ -40,7 +40,8 @@ class Trend:
     Attributes:
         title: a few words.
         unit: as in `quantities`.
-        lines: per tenant (or an empty name) one value per run; None where it was not measured.
+        lines: per line one value per run; None where it was not measured. A line is named after its tenant, or in words
+            where it is of several; the only line of a figure that no tenant has is named by an empty text.
     """
 
     title: str
@@ -58,13 +59,19 @@ class Mark:
 
 
 def trend_chart(
-    key: str, trend: Trend, run_ids: Sequence[str], verdicts: Sequence[str], marks: Sequence[Mark] = ()
+    key: str,
+    trend: Trend,
+    tenants: TenantKey,
+    run_ids: Sequence[str],
+    verdicts: Sequence[str],
+    marks: Sequence[Mark] = (),
 ) -> Chart | None:
     """The figure over the runs, oldest on the left; None where fewer than two runs have it.
 
     Args:
         key: of the chart in the page.
         trend: what is drawn.
+        tenants: the tenants of the runs and their colours.
         run_ids, verdicts: of the runs; bands mark those that did not pass.
         marks: changes of level, which are drawn.
     """
@@ -74,13 +81,13 @@ def trend_chart(
         for name, values in trend.lines.items()
     }
     known = [float(value) for line in lines.values() for value in line if np.isfinite(value)]
-    if max(int(np.isfinite(line).sum()) for line in lines.values()) < _FEWEST_RUNS:
+    if max((int(np.isfinite(line).sum()) for line in lines.values()), default=0) < _FEWEST_RUNS:
         return None
     canvas, axes = panel(440.0, 200.0)
     size = 4.0 if len(run_ids) <= 30 else 2.0
     places = np.arange(1, len(run_ids) + 1)
     for name, line in lines.items():
-        axes.plot(places, line, "o-", color=tenant_colour(name) if name else ACCENT, linewidth=1.5, markersize=size)
+        axes.plot(places, line, "o-", color=tenants.colour(name) if name else ACCENT, linewidth=1.5, markersize=size)
     low, high = min(0.0, *known), max(known)
     axes.set_ylim(low - 0.08 * (high - low or 1.0), high + 0.15 * (high - low or 1.0))
     axes.set_xlim(0.5, len(run_ids) + 0.5)
@@ -105,7 +112,11 @@ def trend_chart(
         title=trend.title,
         summary=f"{trend.title} over {len(run_ids)} runs; in the newest: {figures}.",
         svg=to_svg(canvas, key, axes),
-        header=("run", "verdict", *(f"tenant {name}" if name else "all" for name in trend.lines)),
+        header=(
+            "run",
+            "verdict",
+            *(f"tenant {name}" if name in tenants.names else name or "all" for name in trend.lines),
+        ),
         rows=[
             TableRow(
                 (run_id, verdict, *(quantity(values[at], trend.unit) for values in trend.lines.values())),

@@ -13,7 +13,6 @@ import numpy as np
 from soak_pipeline.evidence.requests import RequestTable
 from soak_pipeline.model.documents import TenantChain, TenantReconciliation
 from soak_pipeline.model.plan import Plan
-from soak_pipeline.model.tenants import TENANT_SHARES
 from soak_pipeline.model.traffic import Kind, Outcome
 from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.errors_log import ErrorKind
@@ -94,11 +93,10 @@ class RecordsRow:
 
 
 def records_rows(documents: Documents) -> list[RecordsRow]:
-    """One row per tenant of `chain_verify.json` and `reconcile.json`."""
+    """One row per tenant of `chain_verify.json` and `reconcile.json`, in their order."""
     chains = {} if documents.chain_verify is None else {each.tenant: each for each in documents.chain_verify.tenants}
     usages = {} if documents.reconcile is None else {each.tenant: each for each in documents.reconcile.tenants}
-    names = [name for name in TENANT_SHARES if name in chains or name in usages]
-    return [_records_row(name, chains.get(name), usages.get(name)) for name in names]
+    return [_records_row(name, chains.get(name), usages.get(name)) for name in {**chains, **usages}]
 
 
 def _records_row(tenant: str, chain: TenantChain | None, usage: TenantReconciliation | None) -> RecordsRow:

@@ -14,9 +14,12 @@ from soak_pipeline.report.charts.latency import latency_charts, soak_samples
 from soak_pipeline.report.charts.leaks import leak_charts, slope_per_hour
 from soak_pipeline.report.charts.run import run_chart
 from soak_pipeline.report.course import Course, course_of
+from soak_pipeline.report.tenant_key import tenant_key
 from soak_pipeline_tests.evidence_factory import make_run
 from soak_pipeline_tests.policies import profile_of
 from soak_pipeline_tests.report.runs import documents_of
+
+FIVE = tenant_key("ABCDE", noisy="A")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def course(evidence: RunEvidence) -> Course:
 
 
 def test_run_chart_counts_every_request_and_error(evidence: RunEvidence, course: Course) -> None:
-    chart = run_chart(course)
+    chart = run_chart(course, FIVE)
     assert chart is not None
     assert chart.svg_narrow
     errors = sum(outcome != "ok" for outcome in evidence.requests.text("outcome"))
@@ -42,9 +45,8 @@ def test_run_chart_counts_every_request_and_error(evidence: RunEvidence, course:
 
 
 def test_latency_of_the_percentile_chart_is_that_of_latency_json(evidence: RunEvidence, course: Course) -> None:
-    chart = next(
-        chart for chart in latency_charts(course, 250.0, 10.0) if chart.key == "latency-by-percentile"
-    )  # fmt: skip
+    chart = latency_charts(course, FIVE, 250.0, 10.0).shown[-1]
+    assert chart.key == "latency-by-percentile"
     shown = {row.cells[0]: row.cells[1:] for row in chart.rows}
     document = documents_of(evidence).latency
     assert document is not None
@@ -56,11 +58,11 @@ def test_latency_of_the_percentile_chart_is_that_of_latency_json(evidence: RunEv
 def test_latency_over_time_has_one_chart_per_tenant_and_holds_every_sample(
     evidence: RunEvidence, course: Course
 ) -> None:
-    charts = {chart.key: chart for chart in latency_charts(course, 250.0, 10.0)}
-    assert list(charts)[:5] == [f"latency-{tenant}" for tenant in "ABCDE"]
-    samples = {part.tenant: len(part) for part in soak_samples(evidence.requests, None, 10.0)}
+    charts = {chart.title: chart for chart in latency_charts(course, FIVE, 250.0, 10.0).shown}
+    assert list(charts)[:5] == [f"Tenant {tenant}" for tenant in "ABCDE"]
+    samples = {part.tenant: len(part) for part in soak_samples(evidence.requests, FIVE.names, None, 10.0)}
     for tenant, count in samples.items():
-        assert sum(int(row.cells[1].replace(",", "")) for row in charts[f"latency-{tenant}"].rows) == count
+        assert sum(int(row.cells[1].replace(",", "")) for row in charts[f"Tenant {tenant}"].rows) == count
 
 
 def test_a_call_without_an_answer_is_drawn_at_the_timeout(tmp_path: Path) -> None:
@@ -71,20 +73,20 @@ def test_a_call_without_an_answer_is_drawn_at_the_timeout(tmp_path: Path) -> Non
         requests.columns["status"][rows] = 0
 
     evidence = read_evidence(make_run(tmp_path, defects=[time_out]))
-    slowest = {part.tenant: part.latency_ms.max() for part in soak_samples(evidence.requests, None, 10.0)}
+    slowest = {part.tenant: part.latency_ms.max() for part in soak_samples(evidence.requests, FIVE.names, None, 10.0)}
     assert slowest["E"] == 10_000.0
     assert slowest["A"] < 1_000.0
 
 
 def test_a_limit_that_is_passed_colours_the_chart(course: Course) -> None:
-    assert {chart.tone for chart in latency_charts(course, 1.0, 10.0) if chart.key == "latency-A"} == {"fail"}
-    assert {chart.tone for chart in latency_charts(course, 250.0, 10.0)} == {""}
+    assert latency_charts(course, FIVE, 1.0, 10.0).shown[0].tone == "fail"
+    assert {chart.tone for chart in latency_charts(course, FIVE, 250.0, 10.0).shown} == {""}
 
 
 def test_fairness_charts_show_the_figures_of_comparison_json(evidence: RunEvidence) -> None:
     comparison = documents_of(evidence).comparison
     assert comparison is not None
-    ratio, before_after, pairs = fairness_charts(comparison)
+    ratio, before_after, pairs = fairness_charts(comparison, FIVE)
     assert [row.cells[0] for row in ratio.rows] == ["B", "C", "D", "E"]
     for row, tenant in zip(ratio.rows, comparison.tenants, strict=True):
         assert row.cells[1] == f"{tenant.ratio:.2f}x"
@@ -94,9 +96,9 @@ def test_fairness_charts_show_the_figures_of_comparison_json(evidence: RunEviden
 
 def test_no_figures_draw_no_chart() -> None:
     empty = Course((), (), None, {}, None, None, ())
-    assert run_chart(empty) is None
-    assert latency_charts(empty, 250.0, 10.0) == []
-    assert fairness_charts(None) == []
+    assert run_chart(empty, FIVE) is None
+    assert latency_charts(empty, FIVE, 250.0, 10.0).shown == ()
+    assert fairness_charts(None, FIVE) == []
     assert leak_charts(empty, [], 24.0) == []
 
 
@@ -136,5 +138,5 @@ def test_slope_is_the_finding_s_own() -> None:
 
 def test_long_soak_draws_at_most_sixty_points(tmp_path: Path) -> None:
     evidence = read_evidence(make_run(tmp_path, profile=profile_of("pull_request")))
-    for chart in latency_charts(course_of(evidence), 250.0, 10.0):
+    for chart in latency_charts(course_of(evidence), FIVE, 250.0, 10.0).shown:
         assert len(chart.rows) <= 60
