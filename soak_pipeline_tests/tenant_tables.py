@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from hypothesis import strategies as st
 
-from soak_pipeline.model.plan import Plan, TenantPlan
+from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.tenants import split_by_share, tenant_id_of
 
 SIX: Mapping[str, float] = {
@@ -32,18 +32,18 @@ def with_tenants(plan: Plan, shares: Mapping[str, float], noisy: str = "") -> Pl
         noisy: name of the one that presses.
     """
     noisy = noisy or next(iter(shares))
-    users = split_by_share(plan.profile.users, shares)
+    users = split_by_share(plan.profile.users, shares, least=1)
     fanout = msgspec.structs.replace(plan.profile.fanout, tenant=next(name for name in shares if name != noisy))
     return msgspec.structs.replace(
         plan,
         profile=msgspec.structs.replace(plan.profile, fanout=fanout),
         tenants=tuple(
-            TenantPlan(
+            msgspec.structs.replace(
+                plan.tenants[0],
                 name=name,
                 tenant_id=tenant_id_of(plan.run_id, name),
                 share=share,
-                soak_users=max(1, users[name]),
-                rpm_limit=plan.tenants[0].rpm_limit,
+                soak_users=users[name],
                 is_noisy=name == noisy,
             )
             for name, share in shares.items()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-TENANT_SHARES: Mapping[str, float] = {"A": 0.60, "B": 0.15, "C": 0.10, "D": 0.10, "E": 0.05}
-NOISY_TENANT = "A"
-
 
 def split_by_share(total: int, shares: Mapping[str, float], *, least: int = 0) -> dict[str, int]:
     """Splits a whole number by shares exactly: the parts sum to `total` (largest remainder, ties to the first).

@@ -13,14 +13,7 @@ PACKAGE = PROJECT_ROOT / "soak_pipeline"
 KNOWN = re.compile(
     r"\b(TENANT_SHARES|NOISY_TENANT|QUIET_TENANTS)\b|\btenants? [A-E]\b|tenant-[a-e]\b|\"ABCDE\"|p9[59] [A-E]\b"
 )
-DEFAULT_POLICY = {PACKAGE / "model" / "tenants.py", PACKAGE / "model" / "plan.py"}
-"""Where the default tenants stand, and what makes a plan of them."""
-FILES = sorted(
-    path
-    for pattern in ("*.py", "*.css", "*.js", "*.j2")
-    for path in PACKAGE.rglob(pattern)
-    if path not in DEFAULT_POLICY
-)
+FILES = sorted(path for pattern in ("*.py", "*.css", "*.js", "*.j2") for path in PACKAGE.rglob(pattern))
 
 
 @pytest.mark.parametrize("text", ["from x import TENANT_SHARES", "p95 of tenant E", "var(--tenant-a)", '"ABCDE"'])

@@ -26,6 +26,8 @@ from soak_pipeline.model.stage_outputs import (
     TeardownReceipt,
 )
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Limit, Verdict, at_least, at_most
+from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict
+from soak_pipeline_tests.tenant_tables import FIFTY
 
 FAIRNESS = CriterionResult(
     name="quiet_tenants_are_protected",
@@ -105,6 +107,26 @@ def test_the_report_shows_percentiles_per_tenant_on_both_clocks(tmp_path) -> Non
     assert metadata["latency_ms_p99_E"].value == 158.0
     assert metadata["report.html"].value == str(folder.path / "report.html")
     assert "verdict.json" not in metadata
+
+
+def test_of_fifty_tenants_all_are_in_the_table_and_the_slowest_one_is_plotted(tmp_path) -> None:
+    folder = RunFolder(tmp_path, JUDGEMENT.run_id)
+    document = _latency_document()
+    soak = document.rows[1]
+
+    def row(number: int, name: str) -> LatencyRow:
+        p95 = Percentile(value=40.0 + number, lower=None, upper=None)
+        return msgspec.structs.replace(soak, tenant=name, latency_ms=msgspec.structs.replace(soak.latency_ms, p95=p95))
+
+    rows = tuple(row(number, name) for number, name in enumerate(FIFTY))
+    write_json(folder.path / "latency.json", msgspec.structs.replace(document, rows=rows))
+    metadata = report_metadata(_final(), JUDGEMENT, folder)
+    assert [cells[0] for cells in _rows(metadata["latency"])[1:]] == list(FIFTY)
+    assert metadata["latency_ms_p95_slowest"].value == 89.0
+    assert [name for name in metadata if name.startswith("latency_ms_")] == [
+        "latency_ms_p95_slowest",
+        "latency_ms_p99_slowest",
+    ]
 
 
 def test_a_report_without_latency_says_so(tmp_path) -> None:

@@ -19,6 +19,7 @@ from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.traffic import Phase
 from soak_pipeline_tests.policies import LEVELS, default_thresholds, plan_by, profile_of
+from soak_pipeline_tests.tenant_tables import SIX, with_tenants
 
 RUN_ID = "20261123T073000Z"
 
@@ -103,3 +104,13 @@ def test_the_soak_follows_its_warm_up_at_the_same_load() -> None:
     assert (warmup.phase, soak.phase) == (Phase.WARMUP, Phase.SOAK)
     assert warmup.loads == soak.loads
     assert sum(load.requests_per_second for load in soak.loads.values()) == 500.0
+
+
+def test_the_noisy_tenant_may_be_any() -> None:
+    plan = with_tenants(_plan(), SIX, noisy="0-day")
+    assert plan.noisy_tenant.name == "0-day"
+    assert plan.tenant_names == tuple(SIX)
+    fairness = fairness_session(plan, 0)
+    burst = next(window for window in fairness.windows if window.phase is Phase.BURST)
+    assert max(burst.loads, key=lambda name: burst.loads[name].requests_per_second) == "0-day"
+    assert fairness.users["0-day"] == plan.profile.fairness.noisy_users_burst

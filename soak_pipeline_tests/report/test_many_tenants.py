@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.model.profile import profile_named
 from soak_pipeline.report.history import StoredRun, history_html, stored_run
+from soak_pipeline_tests.policies import profile_of
 from soak_pipeline_tests.report.runs import reported_run
 from soak_pipeline_tests.report.test_html import Page
 from soak_pipeline_tests.tenant_tables import FIFTY, ODD_NAMES, SIX, names
@@ -30,7 +30,7 @@ MOST_BYTES = 1_500_000
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, RunFolder]:
     name = request.param
     # Three users of each of the fifty: enough calls for a p95.
-    smoke = msgspec.structs.replace(profile_named("smoke"), users=150 if name == "fifty" else 100)
+    smoke = msgspec.structs.replace(profile_of("smoke"), users=150 if name == "fifty" else 100)
     folder, final = reported_run(tmp_path_factory.mktemp(name), profile=smoke, tenants=TABLES[name], noisy=NOISY[name])
     assert "report.html" in final.files
     return name, folder
