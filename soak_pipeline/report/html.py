@@ -156,7 +156,13 @@ def _page(
         criteria_words=_criteria_words(document),
         run=run_chart(course, tenants),
         tenants=tenants,
-        latency=latency_charts(course, tenants, limit_ms, evidence.plan.profile.request_timeout_s),
+        latency=latency_charts(
+            course,
+            tenants,
+            limit_ms,
+            evidence.plan.profile.request_timeout_s,
+            {} if documents.latency is None else documents.latency.limit_ms_by_tenant,
+        ),
         latency_rows=[(row, server.get(row.tenant)) for row in _latency_rows(documents)],
         limit_ms=limit_ms,
         events=_events(evidence, course),
@@ -204,12 +210,12 @@ def tenants_by_importance(documents: Documents) -> Mapping[str, float]:
     """
     latency, comparison = documents.latency, documents.comparison
     slow = {
-        row.tenant: row.latency_ms.p95.value / latency.limit_ms
+        row.tenant: row.latency_ms.p95.value / latency.limit_ms_by_tenant.get(row.tenant, latency.limit_ms)
         for row in soak_rows(latency)
         if latency is not None and row.latency_ms.p95.value is not None
     }
     rose = {
-        tenant.tenant: tenant.ratio / comparison.limit
+        tenant.tenant: tenant.ratio / tenant.limit
         for tenant in (comparison.tenants if comparison is not None else ())
         if comparison is not None and tenant.ratio is not None
     }

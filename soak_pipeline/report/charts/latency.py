@@ -5,7 +5,7 @@ Owns these drawings. Never judges: the criterion's own figures are in `latency.j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,9 @@ class LatencyCharts:
     left_out: int = 0
 
 
-def latency_charts(course: Course, key: TenantKey, limit_ms: float, timeout_s: float) -> LatencyCharts:
+def latency_charts(
+    course: Course, key: TenantKey, limit_ms: float, timeout_s: float, own_limits_ms: Mapping[str, float] | None = None
+) -> LatencyCharts:
     """Percentiles over time, one drawing per tenant, and all tenants by percentile; none without samples.
 
     Args:
@@ -98,7 +100,9 @@ def latency_charts(course: Course, key: TenantKey, limit_ms: float, timeout_s: f
         key: its tenants and their colours.
         limit_ms: of the p95.
         timeout_s: of a request; one without an answer is drawn at least that high.
+        own_limits_ms: of tenants that have their own.
     """
+    limits_ms = own_limits_ms or {}
     if course.requests is None:
         return LatencyCharts()
     begin_s = course.soak.start_s if course.soak is not None else None
@@ -111,7 +115,9 @@ def latency_charts(course: Course, key: TenantKey, limit_ms: float, timeout_s: f
     others = sorted((part for part in binned if part.tenant not in key.coloured), key=lambda part: -part.worst_ms_p95)
     room = max(0, PANELS - len(coloured))
     top_ms = max(float(np.nanmax(part.latency)) for part in (*coloured, *others[:room]))
-    panels = [_over_time(part, key, limit_ms, top_ms) for part in (*coloured, *others[:room])]
+    panels = [
+        _over_time(part, key, limits_ms.get(part.tenant, limit_ms), top_ms) for part in (*coloured, *others[:room])
+    ]
     return LatencyCharts(
         shown=[*panels[: len(coloured)], _by_percentile(samples, key, limit_ms)],
         folded=panels[len(coloured) :],

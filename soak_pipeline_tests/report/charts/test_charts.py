@@ -83,6 +83,12 @@ def test_a_limit_that_is_passed_colours_the_chart(course: Course) -> None:
     assert {chart.tone for chart in latency_charts(course, FIVE, 250.0, 10.0).shown} == {""}
 
 
+def test_a_tenant_is_held_against_its_own_limit(course: Course) -> None:
+    charts = latency_charts(course, FIVE, 250.0, 10.0, {"B": 1.0}).shown
+    assert [chart.tone for chart in charts[:5]] == ["", "fail", "", "", ""]
+    assert "p95 limit 1 ms" in charts[1].svg
+
+
 def test_fairness_charts_show_the_figures_of_comparison_json(evidence: RunEvidence) -> None:
     comparison = documents_of(evidence).comparison
     assert comparison is not None
