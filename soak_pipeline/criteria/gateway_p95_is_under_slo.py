@@ -74,7 +74,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         findings.append(_prometheus_finding(evidence, tuple(servers.values())))
     slowest = max(
         (finding for finding in findings if finding.unit == "ms"),
-        key=lambda found: (found.observed or 0.0) / (found.limit or 1.0),
+        key=lambda found: found.limit.closeness(found.observed) if found.limit else float("-inf"),
     )
     limits = sorted({evidence.thresholds_of(name).gateway_latency_ms_p95_max for name in evidence.plan.tenant_names})
     within = (

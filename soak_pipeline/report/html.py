@@ -215,7 +215,7 @@ def tenants_by_importance(documents: Documents) -> Mapping[str, float]:
         if latency is not None and row.latency_ms.p95.value is not None
     }
     rose = {
-        tenant.tenant: tenant.ratio / tenant.limit
+        tenant.tenant: tenant.ratio / comparison.limit_of(tenant)
         for tenant in (comparison.tenants if comparison is not None else ())
         if comparison is not None and tenant.ratio is not None
     }

@@ -26,7 +26,6 @@ from soak_pipeline.model.stage_outputs import (
     TeardownReceipt,
 )
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Limit, Verdict, at_least, at_most
-from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict
 from soak_pipeline_tests.tenant_tables import FIFTY
 
 FAIRNESS = CriterionResult(

@@ -59,7 +59,7 @@ def fairness_charts(comparison: FairnessDocument | None, key: TenantKey) -> list
     charts += [_before_after(with_p99, key)] if with_p99 else []
     worst = max(tenants, key=lambda tenant: tenant.ratio or 0.0, default=None)
     if order == FairnessOrder.ABBA and worst is not None and _drawn(worst):
-        charts.append(_pairs(worst, key, worst.limit))
+        charts.append(_pairs(worst, key, comparison.limit_of(worst)))
     return charts
 
 

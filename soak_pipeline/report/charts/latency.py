@@ -257,7 +257,7 @@ def _by_percentile(samples: list[Samples], key: TenantKey, limit_ms: float) -> C
             linewidth=0.9,
             linestyle=(0, (3, 2)),
         )
-    deepest = max(1.0, *(float(line.get_xdata()[-1]) for line in axes.get_lines()))
+    deepest = max(1.0, *(float(np.asarray(line.get_xdata())[-1]) for line in axes.get_lines()))
     top_ms = max(float(part.latency_ms.max()) for part in samples)
     axes.set_xlim(0, deepest)
     y_title(axes, "ms")
