@@ -20,6 +20,8 @@ from soak_pipeline.analysis.distributions import chi_square_quantile
 LARGEST_R1 = 0.99
 BLOCK_S = 15.0
 """Requests within this time may hit the same stall (seconds)."""
+FEWEST_BLOCKS = 10
+"""With data in them, before their scatter says anything."""
 OWN_EFFECT_CONFIDENCE = 0.99
 """With which a window's design effect must be its own, not the scatter of its few slow requests; over all windows."""
 
@@ -110,7 +112,7 @@ def exceedance_design_effect(times_s: ArrayLike, values: ArrayLike, share: float
     counts, beyond = counts[counts > 0], beyond[counts > 0]
     blocks = counts.size
     overall = float(beyond.sum() / counts.sum())
-    if blocks < 10 or not 0.0 < overall < 1.0:
+    if blocks < FEWEST_BLOCKS or not 0.0 < overall < 1.0:
         return 1.0
     # Variance of a ratio estimated from clusters of unequal size, over the variance of independent values.
     clustered = float(np.sum((beyond - overall * counts) ** 2)) * blocks / (blocks - 1)

@@ -148,6 +148,14 @@ class _Cut:
     minimum_samples: int
 
 
+def whole_sub_windows(span_s: float, length_s: float) -> int:
+    """How many sub-windows of `length_s` seconds a span of `span_s` seconds holds.
+
+    A remainder of less than 95 % of one is left out; the last request comes a little before the end.
+    """
+    return int(span_s / length_s + 0.05)
+
+
 def _sub_windows(times_s: ArrayLike, values: ArrayLike, cut: _Cut, spans_s: Spans | None, name: str) -> _SubWindows:
     """Percentile of every sub-window of every span; sub-windows are laid from the start of each span."""
     times, vector = finite_vector(times_s, f"{name} times_s"), positive_vector(values, name)
@@ -162,8 +170,7 @@ def _sub_windows(times_s: ArrayLike, values: ArrayLike, cut: _Cut, spans_s: Span
     logs: list[float] = []
     planned = 0
     for start_s, end_s in sorted(spans_s):
-        # A remainder of less than 95 % of a sub-window is left out; the last request comes a little before the end.
-        count = int((end_s - start_s) / cut.length_s + 0.05)
+        count = whole_sub_windows(end_s - start_s, cut.length_s)
         planned += count
         edges = np.searchsorted(times, start_s + cut.length_s * np.arange(count + 1))
         for index in range(count):

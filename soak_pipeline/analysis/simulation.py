@@ -12,9 +12,10 @@ import numpy as np
 from numpy.random import Generator
 
 from soak_pipeline.analysis.arrays import FloatArray
+from soak_pipeline.analysis.power import TYPICAL_SERVICE_LOG_SD, TYPICAL_WINDOW_LOG_SD
 
 MEDIAN_MS = 25.0
-SERVICE_LOG_SD = 0.3
+SERVICE_LOG_SD = TYPICAL_SERVICE_LOG_SD
 
 
 def regular_times_s(points: int, step_s: float) -> FloatArray:
@@ -32,7 +33,9 @@ def ar1_noise(random: Generator, points: int, phi: float) -> FloatArray:
     return noise
 
 
-def window_latencies_ms(random: Generator, samples: int, ratio: float = 1.0, window_log_sd: float = 0.05) -> FloatArray:
+def window_latencies_ms(
+    random: Generator, samples: int, ratio: float = 1.0, window_log_sd: float = TYPICAL_WINDOW_LOG_SD
+) -> FloatArray:
     """Log-normal service times of one window whose level varies from window to window by `window_log_sd`."""
     level = MEDIAN_MS * ratio * math.exp(window_log_sd * random.standard_normal())
     return np.asarray(level * np.exp(SERVICE_LOG_SD * random.standard_normal(samples)), dtype=np.float64)
@@ -44,7 +47,7 @@ def abba_pairs(
     samples: int,
     *,
     ratio: float,
-    window_log_sd: float = 0.05,
+    window_log_sd: float = TYPICAL_WINDOW_LOG_SD,
     drift_per_window: float = 0.0,
 ) -> list[tuple[FloatArray, FloatArray]]:
     """Baseline and burst windows in ABBA order; the platform slows down by `drift_per_window` (a log) each window."""
@@ -70,7 +73,7 @@ def phase_latencies_ms(
     *,
     ratio: float = 1.0,
     drift_log_per_s: float = 0.0,
-    block_log_sd: float = 0.05,
+    block_log_sd: float = TYPICAL_WINDOW_LOG_SD,
     block_s: float = 5.0,
     phi: float = 0.0,
 ) -> tuple[FloatArray, FloatArray]:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from soak_pipeline.commands.embedded_stack import stack_environment
+from soak_pipeline.criteria.power.preview import preview
+from soak_pipeline.criteria.power.words import table_lines
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.errors import EXIT_PASS
 from soak_pipeline.model.plan import (
@@ -31,6 +33,7 @@ from soak_pipeline.prove.platform import PLATFORM
 from soak_pipeline.stages.provision import plan_of
 from soak_pipeline.target.addresses import addresses_of
 from soak_pipeline.target.config import allowed_hosts, refuse_unless_confirmed, refuse_unless_load_allowed, resolve
+from soak_pipeline.target.preflight import ruled_out
 from soak_pipeline.target.provisioning import agent_names, tenant_title
 from soak_pipeline.target.stop import PROBE_CALLS, PROBE_S
 
@@ -80,6 +83,9 @@ def _lines(plan: Plan, gateway: str, folder: RunFolder) -> Iterator[str]:
     yield ""
     yield f"requests/s in the soak, of at most {plan.requests_per_second_max:,.0f} (hard cap)"
     yield from _rate_lines(plan)
+    yield ""
+    yield "what this size can decide, as far as the target file tells"
+    yield from (f"  {line}" for line in table_lines(preview(plan, ruled_out(target))))
     yield ""
     yield f"teardown    {_teardown(plan)}"
     yield ""

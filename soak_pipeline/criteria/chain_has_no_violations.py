@@ -24,6 +24,8 @@ from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, P
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "chain_has_no_violations"
+NEEDS = ("database.audit", "operator_credentials")
+"""What the target must offer."""
 QUESTION = "Is every tenant's audit chain whole, by the platform's answer and by our own verification of the rows?"
 NO_VIOLATION = at_most(0.0, "violations")
 
@@ -87,7 +89,7 @@ def _finding(
         or (chain.reason if chain.independent is None else "")
     )
     if chain.platform is None or chain.independent is None or doubt:
-        reason = doubt or chain.reason or unavailable(evidence, "database.audit", "operator_credentials")
+        reason = doubt or chain.reason or unavailable(evidence, *NEEDS)
         return Finding(
             subject=subject,
             verdict=Verdict.INCONCLUSIVE,

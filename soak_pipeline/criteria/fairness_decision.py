@@ -113,6 +113,13 @@ def _paired(
     }
 
 
+def sub_window_length_s(plan: Plan) -> float:
+    """Length of the sub-windows of the classic order (seconds): long enough for their samples at the planned rate."""
+    fairness = plan.profile.fairness
+    rate = fairness.quiet_users / fairness.quiet_pace_s * fairness.quiet_mix.get(JUDGED_KIND, 0.0)
+    return max(SHORTEST_SUB_WINDOW_S, 1.2 * MINIMUM_SAMPLES / rate if rate else SHORTEST_SUB_WINDOW_S)
+
+
 def _classic(
     plan: Plan,
     windows: FairnessWindows,
@@ -127,9 +134,7 @@ def _classic(
     """
     baseline = tenant.pooled(pair.baseline for pair in windows.pairs)
     burst = tenant.pooled(pair.burst for pair in windows.pairs)
-    fairness = plan.profile.fairness
-    rate = fairness.quiet_users / fairness.quiet_pace_s * fairness.quiet_mix.get(JUDGED_KIND, 0.0)
-    sub_window_s = max(SHORTEST_SUB_WINDOW_S, 1.2 * MINIMUM_SAMPLES / rate if rate else SHORTEST_SUB_WINDOW_S)
+    sub_window_s = sub_window_length_s(plan)
 
     def compare(alpha: float) -> PhaseComparison:
         return compare_phases(

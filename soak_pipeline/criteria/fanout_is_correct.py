@@ -11,6 +11,8 @@ overlapped in time. Otherwise INCONCLUSIVE.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from soak_pipeline.criteria.request_counts import count_by
@@ -26,6 +28,9 @@ from soak_pipeline.model.traffic import Kind, Outcome
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
 NAME = "fanout_is_correct"
+GRAPH_NEEDS = ("database.identity_graph",)
+CHAIN_NEEDS = ("database.audit",)
+"""What the target must offer for the identity graph, and for the chain."""
 QUESTION = "Do many agents at once get the right answers, with revocations honoured and nothing colliding?"
 NO_WRONG_ANSWER = at_most(0.0, "wrong answers")
 NOTHING_IN_COLLISION = at_most(0.0, "nodes and edges")
@@ -109,7 +114,7 @@ def _calls(fanout: FanoutEvidence, rows: RequestTable) -> Finding:
 
 def _overlap(fanout: FanoutEvidence, rows: RequestTable) -> Finding:
     """How many calls were under way at once; without overlap nothing was tested."""
-    needed = at_least(max(2.0, np.ceil(OVERLAP_SHARE_MIN * fanout.agents)), "calls at once")
+    needed = at_least(calls_at_once_needed(fanout.agents), "calls at once")
     highest = most_at_once(rows)
     return Finding(
         subject="concurrency",
@@ -119,6 +124,11 @@ def _overlap(fanout: FanoutEvidence, rows: RequestTable) -> Finding:
         why=f"up to {count(highest, 'call')} of {count(fanout.agents, 'agent')} were under way at once, at least "
         f"{needed.value:.0f} needed",
     )
+
+
+def calls_at_once_needed(agents: int) -> float:
+    """How many calls of so many agents must have been under way at once."""
+    return max(2.0, math.ceil(OVERLAP_SHARE_MIN * agents))
 
 
 def most_at_once(rows: RequestTable) -> int:
@@ -186,7 +196,7 @@ def _graph(evidence: RunEvidence) -> Finding:
             figures=figures,
         )
     if any(value is None for value in figures.values()) or not graph.expected_agent_nodes:
-        reason = graph.reason or unavailable(evidence, "database.identity_graph") or "it holds no agent of the fan-out"
+        reason = graph.reason or unavailable(evidence, *GRAPH_NEEDS) or "it holds no agent of the fan-out"
         return unmeasured(
             "identity graph", f"identity graph of tenant {graph.tenant} was not checked: {reason}", **figures
         )
@@ -219,7 +229,7 @@ def _chain(evidence: RunEvidence, tenant: str) -> Finding:
     platform = evidence.platform_evidence
     chain = None if platform is None else next((entry for entry in platform.chains if entry.tenant == tenant), None)
     if chain is None or chain.independent is None:
-        reason = (chain.reason if chain else "") or unavailable(evidence, "database.audit") or "it was not read"
+        reason = (chain.reason if chain else "") or unavailable(evidence, *CHAIN_NEEDS) or "it was not read"
         return unmeasured("chain", f"chain of tenant {tenant} was not checked for forks: {reason}")
     forks = chain.independent.forks
     return Finding(

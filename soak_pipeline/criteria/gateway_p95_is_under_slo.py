@@ -50,6 +50,8 @@ from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "gateway_p95_is_under_slo"
+PROMETHEUS_NEEDS = ("prometheus",)
+"""What the target must offer for the platform's own view of the soak, where the target file names one."""
 PROMETHEUS = "Prometheus"
 """Subject of the finding about it."""
 
@@ -217,7 +219,7 @@ def _prometheus_finding(evidence: RunEvidence, servers: Sequence[ServerCrossChec
         return unmeasured(PROMETHEUS, f"{named} was not asked: {why_missing(evidence, 'platform_evidence')}")
     for server in servers:
         if server.source is not HistogramSource.PROMETHEUS or server.server_requests is None:
-            reason = unavailable(evidence, "prometheus") or f"tenant {server.tenant}: {server.reason}"
+            reason = unavailable(evidence, *PROMETHEUS_NEEDS) or f"tenant {server.tenant}: {server.reason}"
             return unmeasured(PROMETHEUS, f"{named} has not the gateway's histogram of the soak: {reason}")
     limit = at_most(evidence.thresholds.telemetry_gap_s_max, "s")
     unseen = max(servers, key=lambda server: server.unseen_s or 0.0)

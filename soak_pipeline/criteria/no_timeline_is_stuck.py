@@ -18,6 +18,8 @@ from soak_pipeline.model.stage_outputs import TimelineEvidence
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
 NAME = "no_timeline_is_stuck"
+NEEDS = ("database.flight_recorder",)
+"""What the target must offer."""
 QUESTION = "Is every flight timeline closed, and by its own call rather than by the backfill?"
 NO_STUCK_TIMELINE = at_most(0.0, "stuck timelines")
 
@@ -68,7 +70,7 @@ def _finding(evidence: RunEvidence, name: str, entry: TimelineEvidence | None, e
             figures=figures,
         )
     if not entry.total or entry.in_progress is None or entry.recovered_backfill is None:
-        reason = entry.reason or unavailable(evidence, "database.flight_recorder")
+        reason = entry.reason or unavailable(evidence, *NEEDS)
         what = "there are no timelines" if entry.total == 0 else "its timelines could not be read"
         return unmeasured(subject, f"tenant {name}: {what}{': ' + reason if reason else ''}", **figures)
     recovered = entry.recovered_backfill / entry.total

@@ -24,6 +24,8 @@ from soak_pipeline.model.traffic import Kind, Outcome
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "roots_are_sealed"
+NEEDS = ("database.audit", "operator_credentials")
+"""What the target must offer."""
 QUESTION = "Is every tenant's audit trail sealed, day by day, by a signed root that covers its last row?"
 NO_WRONG_ROOT = at_most(0.0, "roots missing or wrong")
 
@@ -94,7 +96,7 @@ def _finding(evidence: RunEvidence, name: str, day: str, root: RootEvidence | No
     if problems:
         verdict, why = Verdict.FAIL, f"tenant {name}: the root of {day} {listed(problems)}"
     elif unchecked:
-        reason = root.reason or unavailable(evidence, "database.audit", "operator_credentials")
+        reason = root.reason or unavailable(evidence, *NEEDS)
         verdict = Verdict.INCONCLUSIVE
         why = f"tenant {name}: of the root of {day}, {listed(unchecked)} could not be checked"
         why += f": {reason}" if reason else ""

@@ -6,8 +6,10 @@ offer, and what had not been written when the platform was read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.stage_outputs import audit_events_in
+from soak_pipeline.model.stage_outputs import Capability, audit_events_in
 
 LATENCY_FILE = "latency.json"
 CHAIN_FILE = "chain_verify.json"
@@ -42,10 +44,13 @@ def why_missing(evidence: RunEvidence, stage: str) -> str:
 
 def unavailable(evidence: RunEvidence, *capabilities: str) -> str:
     """Why the target cannot offer the first of these capabilities that preflight found missing; empty when it can."""
-    if evidence.provision is None:
-        return ""
-    for capability in evidence.provision.capabilities:
-        if capability.name in capabilities and not capability.available:
+    return "" if evidence.provision is None else missing_capability(evidence.provision.capabilities, *capabilities)
+
+
+def missing_capability(found: Iterable[Capability], *names: str) -> str:
+    """Why the first of these capabilities is not available, of what preflight found; empty when none is missing."""
+    for capability in found:
+        if capability.name in names and not capability.available:
             return f"{capability.name} is not available: {capability.reason}"
     return ""
 

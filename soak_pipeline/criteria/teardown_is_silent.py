@@ -18,6 +18,8 @@ from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "teardown_is_silent"
+NEEDS = ("database.audit",)
+"""What the target must offer for the rows after the block."""
 QUESTION = "After the tenants were blocked, was nothing served any more, and nothing sent?"
 
 SERVED = "served calls"
@@ -79,7 +81,7 @@ def _tenant(evidence: RunEvidence, name: str, entry: SilencedTenant | None) -> F
 def _rows_after_block(evidence: RunEvidence, receipt: TeardownReceipt) -> Finding:
     rows = receipt.audit_rows_after_block
     if rows is None:
-        reason = unavailable(evidence, "database.audit") or "the rows were not counted"
+        reason = unavailable(evidence, *NEEDS) or "the rows were not counted"
         return unmeasured("audit rows after the block", f"audit rows after the block are not known: {reason}")
     return Finding(
         subject="audit rows after the block",

@@ -20,6 +20,10 @@ from soak_pipeline.model.stage_outputs import Drain, PlatformEvidence, Reconcile
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_most
 
 NAME = "usage_matches_audit"
+NEEDS = ("database.audit", "database.usage")
+"""What the target must offer for the rows."""
+QUEUES_NEED = ("redis", "database.audit")
+"""What it must offer for the pipelines and their dead letters."""
 QUESTION = "Does every tenant's usage match its audit rows, with empty queues in time after the load?"
 NO_UNMATCHED_ROW = at_most(0.0, "unmatched rows")
 
@@ -75,7 +79,7 @@ def _tenant_finding(evidence: RunEvidence, name: str, entry: ReconcileEvidence |
         )
     unread = [field for field, number in found.items() if number is None]
     if unread or not entry.billable_audit_rows:
-        reason = entry.reason or unavailable(evidence, "database.audit", "database.usage")
+        reason = entry.reason or unavailable(evidence, *NEEDS)
         what = f"{listed(unread)} could not be read" if unread else "there were no billable audit rows"
         return Finding(
             subject=subject,

@@ -15,6 +15,13 @@ def seconds(value: float) -> str:
     return f"{value:,.0f} s" if abs(value) >= 10 else f"{value:.1f} s"
 
 
+def duration(value_s: float) -> str:
+    """A longer time as a person says it: `45 s`, `2 min 10 s`, `5 min`, `1 h 30 min`."""
+    whole = round(value_s)
+    parts = [(whole // 3_600, "h"), (whole % 3_600 // 60, "min"), (whole % 60, "s")]
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
+
+
 def share(value: float) -> str:
     """A share (0..1) in percent: `0.34 %`, `95 %`, `0 %`."""
     percent = value * 100.0

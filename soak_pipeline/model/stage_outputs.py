@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from soak_pipeline.model.preview import Expectation
 from soak_pipeline.model.verdict import Verdict
 
 
@@ -64,6 +65,8 @@ class ProvisionedRun(msgspec.Struct, frozen=True, kw_only=True):
         clock_skew_s: the platform's clock minus ours at preflight (seconds); None when it gave none.
         provisioned_at: UTC, ISO 8601.
         gateway_addresses: of the gateway's name when the run began; its load goes there and nowhere else.
+        preview: what this size can decide on this target, as computed before the load; empty for runs from before
+            there was one.
     """
 
     run_id: str
@@ -73,6 +76,7 @@ class ProvisionedRun(msgspec.Struct, frozen=True, kw_only=True):
     clock_skew_s: float | None
     provisioned_at: str
     gateway_addresses: tuple[str, ...] = ()
+    preview: tuple[Expectation, ...] = ()
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):

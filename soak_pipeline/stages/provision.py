@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from soak_pipeline.config.policy_file import find_policy, read_policy
+from soak_pipeline.criteria.power.access import criteria_that_need
+from soak_pipeline.criteria.power.preview import preview
+from soak_pipeline.criteria.power.words import log_lines
+from soak_pipeline.criteria.wording import listed
 from soak_pipeline.model.plan import Plan, make_plan
 from soak_pipeline.model.request import SoakRequest
-from soak_pipeline.model.stage_outputs import ProvisionedRun
+from soak_pipeline.model.stage_outputs import Capability, ProvisionedRun
 from soak_pipeline.stages.clock import utc_now
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.target_lock import hold_target
@@ -86,7 +90,10 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
     capabilities, clock_skew_s = preflight(resolved, plan)
     for capability in capabilities:
         if not capability.available:
-            context.log(f"cannot measure {capability.name}: {capability.reason}; its criteria will be INCONCLUSIVE")
+            context.log(f"cannot measure {capability.name}: {capability.reason}; {_cost(plan, capability)}")
+    expectations = preview(plan, capabilities)
+    for line in log_lines(expectations):
+        context.log(line)
     tenants = provision_tenants(resolved, plan)
     context.log(f"provisioned {len(tenants)} tenants on {plan.target.name}")
     return ProvisionedRun(
@@ -96,8 +103,17 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
         capabilities=capabilities,
         clock_skew_s=clock_skew_s,
         gateway_addresses=addresses,
+        preview=expectations,
         provisioned_at=utc_now(),
     )
+
+
+def _cost(plan: Plan, capability: Capability) -> str:
+    """What the run will not be able to say without a capability."""
+    criteria = criteria_that_need(plan, capability.name)
+    if not criteria:
+        return "no criterion depends on it"
+    return f"{listed(criteria, most=len(criteria))} will be INCONCLUSIVE"
 
 
 def _seed_of(run_id: str) -> int:

@@ -36,6 +36,11 @@ class Unreadable(Exception):
     """A part of the platform could not be read; the message is the reason, fit for evidence."""
 
 
+def no_access(database: str) -> str:
+    """Why a database that the target file does not name cannot be read."""
+    return f"the target gives no access to the {_TITLES[database]} (databases.{database})"
+
+
 @contextmanager
 def reading(
     dsns: Mapping[str, str], database: str, *, statement_timeout_s: float = STATEMENT_TIMEOUT_S
@@ -53,7 +58,7 @@ def reading(
     title = _TITLES[database]
     dsn = dsns.get(database)
     if dsn is None:
-        raise Unreadable(f"the target gives no access to the {title} (databases.{database})")
+        raise Unreadable(no_access(database))
     try:
         with connect(dsn) as connection, _cut_off_when_silent(connection, statement_timeout_s):
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

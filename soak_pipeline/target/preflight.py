@@ -15,10 +15,12 @@ import httpx
 from soak_pipeline.model.errors import BadInput, TargetFailed
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.stage_outputs import Capability
+from soak_pipeline.model.target import Target
 from soak_pipeline.target.config import ResolvedTarget
-from soak_pipeline.target.databases import Unreadable, reading
+from soak_pipeline.target.databases import Unreadable, no_access, reading
 from soak_pipeline.target.gateway import Gateway, GatewayRefused, GatewayUnreachable
 from soak_pipeline.target.metrics import LATENCY_METRIC, fetch_page, metrics_client, parse_metrics
+from soak_pipeline.target.queues import NO_ACCESS as NO_REDIS
 from soak_pipeline.target.queues import redis_client
 
 DATABASES = ("identity", "audit", "usage", "flight_recorder", "identity_graph")
@@ -33,6 +35,7 @@ PAGES_TIMEOUT_S = 10.0
 _CLOCK_SAMPLES = 5
 _DATE_RESOLUTION_S = 2.0
 _OTHER_OPEN_FILES = 200
+_NO_PAGES = "the target names no metrics page (metrics_urls)"
 
 
 def preflight(
@@ -64,6 +67,16 @@ def preflight(
             *prometheus,
         ]
         return tuple(capabilities), clock_skew_s(resolved, gateway)
+
+
+def ruled_out(target: Target) -> tuple[Capability, ...]:
+    """What the target file alone rules out, with preflight's reasons; connects to nothing."""
+    missing = [(f"database.{name}", no_access(name)) for name in DATABASES if getattr(target.databases, name) is None]
+    if target.redis_url_env is None:
+        missing.append(("redis", NO_REDIS))
+    if not target.metrics_urls and target.metrics_urls_env is None:
+        missing.append(("metrics", _NO_PAGES))
+    return tuple(Capability(name=name, available=False, reason=reason) for name, reason in missing)
 
 
 def require_reachable(resolved: ResolvedTarget, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -202,7 +215,7 @@ def _metrics(resolved: ResolvedTarget, *, has_prometheus: bool) -> tuple[Capabil
 
 def _ask_pages(resolved: ResolvedTarget) -> tuple[list[str], bool]:
     """What is wrong with the pages, and whether one has the latency metric."""
-    problems = [] if resolved.metrics_pages else ["the target names no metrics page (metrics_urls)"]
+    problems = [] if resolved.metrics_pages else [_NO_PAGES]
     has_latency = False
     with metrics_client() as client:
         for _, url in resolved.metrics_pages:

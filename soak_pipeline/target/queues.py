@@ -19,6 +19,8 @@ from soak_pipeline.target.databases import Unreadable, reading
 
 REDIS_TIMEOUT_S = 5.0
 MOST_COUNTED = 500
+NO_ACCESS = "the target gives no access to Redis (redis_url_env)"
+"""Why a Redis that the target file does not name cannot be read."""
 """Unread entries of a stream that are counted one by one; of more, the length of the stream is the best guess."""
 
 STREAM_GROUPS: Mapping[str, str] = {
@@ -86,7 +88,7 @@ def redis_client(resolved: ResolvedTarget) -> Iterator[redis.Redis]:
         Unreadable: no URL, no connection, or any failure of a command in the block.
     """
     if resolved.redis_url is None:
-        raise Unreadable("the target gives no access to Redis (redis_url_env)")
+        raise Unreadable(NO_ACCESS)
     try:
         with redis.Redis.from_url(
             resolved.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S

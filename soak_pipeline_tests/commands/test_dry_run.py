@@ -71,6 +71,18 @@ def test_the_figures_are_those_of_the_plan(tmp_path: Path, capsys: pytest.Captur
     assert any("-m soak_pipeline.defs.launch" in line for line in lines)
 
 
+def test_it_says_what_this_size_can_decide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = str(_target(tmp_path, "http://127.0.0.1:9"))
+    request = SoakRequest(target_path=target, profile="smoke", users=20, run_time="60s")
+    assert dry_run(request, tmp_path, CREDENTIALS) == 0
+    out = capsys.readouterr().out
+    # One user of tenant E with one request per second, 60 % of them executed calls.
+    assert "no       tenant E: about 36 executed calls in the soak, p95 needs 72: will be INCONCLUSIVE; " in out
+    # What the target file does not name is known before preflight.
+    assert "no       rows: database.audit is not available: the target gives no access to the audit database" in out
+    assert "skipped  run: a soak of 1 min cannot tell growth from warm-up" in out
+
+
 def test_the_classic_order_is_one_session(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = _target(tmp_path, "http://127.0.0.1:9", "allow_load: true", "stop_lever: kill_switch")
     request = SoakRequest(target_path=str(target), profile="smoke", fairness_order="classic")

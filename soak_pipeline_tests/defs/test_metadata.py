@@ -6,8 +6,9 @@ import dagster as dg
 import msgspec
 import pytest
 
+from soak_pipeline.criteria.power.preview import preview
 from soak_pipeline.defs.metadata import overview
-from soak_pipeline.defs.metadata.stages import phase_metadata, teardown_metadata
+from soak_pipeline.defs.metadata.stages import phase_metadata, provision_metadata, teardown_metadata
 from soak_pipeline.defs.metadata.values import table, text
 from soak_pipeline.defs.metadata.verdicts import (
     criterion_metadata,
@@ -20,12 +21,15 @@ from soak_pipeline.model.documents import LatencyDocument, LatencyRow, Percentil
 from soak_pipeline.model.stage_outputs import (
     FinalVerdict,
     PhaseEvidence,
+    ProvisionedRun,
     SessionReport,
     SilencedTenant,
     StageStatus,
     TeardownReceipt,
 )
+from soak_pipeline.model.target import Target
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Limit, Verdict, at_least, at_most
+from soak_pipeline_tests.policies import plan_by, profile_of
 from soak_pipeline_tests.tenant_tables import FIFTY
 
 FAIRNESS = CriterionResult(
@@ -160,6 +164,29 @@ def test_a_tenant_that_is_not_blocked_catches_the_eye() -> None:
     )
     assert metadata["blocked"].value == 0
     assert _rows(metadata["tenants"])[1:] == [["E", "NO", "5", "5", "404"]]
+
+
+def test_provisioning_shows_what_this_size_can_decide_and_what_would_help() -> None:
+    plan = plan_by(
+        run_id="20261123T073000Z",
+        profile=profile_of("smoke", users=20),
+        target=Target(name="fake", allow_load=True),
+    )
+    provisioned = ProvisionedRun(
+        run_id=plan.run_id,
+        plan_hash="",
+        tenants=(),
+        capabilities=(),
+        clock_skew_s=None,
+        provisioned_at="2026-11-23T07:30:10Z",
+        preview=preview(plan),
+    )
+    metadata = provision_metadata(provisioned, plan)
+    assert str(metadata["can_decide"].value).startswith("this size can decide 8 of 11 criteria; not: ")
+    rows = _rows(metadata["cannot_decide"])[1:]
+    assert [row[1] for row in rows if row[2].startswith("tenant E:")] == ["undecidable"]
+    assert all(row[3].endswith("would do") for row in rows)
+    assert "can_decide" not in provision_metadata(msgspec.structs.replace(provisioned, preview=()), plan)
 
 
 def test_a_phase_sums_its_sessions() -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.stage_outputs import Capability
+from soak_pipeline.model.target import DatabaseNames
 from soak_pipeline.target import preflight as preflight_module
 from soak_pipeline.target.config import MetricsPage, ResolvedTarget
-from soak_pipeline.target.preflight import preflight, require_reachable
+from soak_pipeline.target.preflight import DATABASES, preflight, require_reachable, ruled_out
 from soak_pipeline_tests.target import examples
 from soak_pipeline_tests.target.small_platform import SmallPlatform
 from soak_pipeline_tests.target.web import serving
@@ -53,6 +54,23 @@ def test_a_target_that_offers_a_gateway_only() -> None:
     found = _capabilities(examples.resolved())
     assert {name for name, capability in found.items() if capability.available} == {"gateway", "operator_credentials"}
     assert all(capability.reason for capability in found.values() if not capability.available)
+
+
+def test_what_the_target_file_rules_out_is_known_without_asking() -> None:
+    found = _capabilities(examples.resolved())
+    known = {capability.name: capability for capability in ruled_out(examples.target())}
+    assert set(known) == {*(f"database.{name}" for name in DATABASES), "redis", "metrics"}
+    assert known == {name: found[name] for name in known}
+
+
+def test_what_the_target_file_names_is_left_to_preflight() -> None:
+    names = DatabaseNames(audit="T_AUDIT", usage="T_USAGE")
+    target = examples.target(databases=names, redis_url_env="T_REDIS", metrics_urls=("/metrics",))
+    assert [capability.name for capability in ruled_out(target)] == [
+        "database.identity",
+        "database.flight_recorder",
+        "database.identity_graph",
+    ]
 
 
 def test_what_is_named_but_does_not_work_is_absent_with_its_reason(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
+from soak_pipeline.criteria.power.words import summary
 from soak_pipeline.defs.metadata.values import Metadata, optional_text, table, text
 from soak_pipeline.model.plan import Plan
+from soak_pipeline.model.preview import Outlook
 from soak_pipeline.model.stage_outputs import (
     FanoutEvidence,
     IndependentChain,
@@ -37,6 +39,19 @@ def provision_metadata(provisioned: ProvisionedRun, plan: Plan) -> Metadata:
             ],
         ),
         "not_measurable": table(("what", "why"), missing) if missing else text("nothing: everything can be measured"),
+        **_preview(provisioned),
+    }
+
+
+def _preview(provisioned: ProvisionedRun) -> Metadata:
+    """What this size can decide, and what would make the rest decidable; nothing for runs from before the preview."""
+    if not provisioned.preview:
+        return {}
+    open_ones = [item for item in provisioned.preview if item.outlook is not Outlook.DECIDABLE]
+    rows = [(item.criterion, item.outlook.value, f"{item.subject}: {item.why}", item.remedy) for item in open_ones]
+    return {
+        "can_decide": text(summary(provisioned.preview)),
+        **({"cannot_decide": table(("criterion", "outlook", "why", "what helps"), rows)} if rows else {}),
     }
 
 
