@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.analysis.decision import Side
@@ -41,6 +41,7 @@ def test_certain_and_impossible_counts() -> None:
     assert chance_of_at_least(1, 100, 0.0) == 0.0
 
 
+@settings(deadline=None)
 @given(needed=st.integers(1, 400), share=st.floats(0.02, 1.0), chance=st.floats(0.5, 0.999))
 def test_fewest_trials_are_enough_and_one_less_is_not(needed: int, share: float, chance: float) -> None:
     trials = fewest_trials(needed, share, chance)

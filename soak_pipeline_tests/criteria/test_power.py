@@ -309,15 +309,15 @@ def contradictions(expectations: Sequence[Expectation], judgement: Judgement) ->
 
 
 @given(
-    users=st.integers(20, 120),
-    pace_s=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+    users=st.integers(20, 60),
+    pace_s=st.sampled_from([1.0, 2.0, 4.0]),
     soak_s=st.sampled_from([20.0, 45.0, 120.0, 400.0, 700.0]),
     quiet_users=st.integers(5, 40),
     window_s=st.sampled_from([2.0, 4.0, 8.0]),
     pairs=st.sampled_from([(3,), (6,), (8, 12)]),
     long_burst_s=st.sampled_from([0.0, 6.0, 30.0]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_preview_agrees_with_the_judge(
     users: int,
     pace_s: float,
