@@ -20,7 +20,9 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@touch $@
 
 soak: $(VENV)/installed  ## Run a soak on the embedded stack: PROFILE=smoke|pull_request|nightly|pre_release
-	@$(BIN)/soak run --profile $(PROFILE)
+	@$(BIN)/soak run --profile $(PROFILE) || { code=$$?; \
+	    echo "The run ended as said above; the line of make below only repeats its exit code $$code:" \
+	        "1 FAIL, 2 INCONCLUSIVE, 3 could not run."; exit $$code; }
 
 test: $(VENV)/installed  ## Run the whole test suite
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile

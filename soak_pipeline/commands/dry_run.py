@@ -27,6 +27,7 @@ from soak_pipeline.model.plan import (
     soak_session,
 )
 from soak_pipeline.model.request import SoakRequest
+from soak_pipeline.model.sizing import MEASURING_S, REQUESTS_MOST
 from soak_pipeline.model.target import StopLever
 from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline.prove.platform import PLATFORM
@@ -75,6 +76,11 @@ def _lines(plan: Plan, gateway: str, folder: RunFolder) -> Iterator[str]:
     yield f"load goes   to {', '.join(allowed_hosts(target))} only"
     yield f"run         level {profile.name}, seed {plan.seed}, release {plan.release or 'not given'}, {folder.path}"
     yield f"policy      {plan.policy}{'; changed: ' + ', '.join(plan.adjustments) if plan.adjustments else ''}"
+    if profile.fit_to_machine:
+        yield (
+            f"size        at most as below: the run first measures for {MEASURING_S:g} s, with at most"
+            f" {REQUESTS_MOST:,} calls, what this machine carries, and takes no more than that"
+        )
     yield ""
     yield "would be created"
     yield from _tenant_lines(plan)

@@ -30,6 +30,8 @@ def print_figures(path: Path) -> int:
     evidence = read_evidence(folder)
     figures = run_figures(evidence)
     print(f"run {folder.run_id}, profile {evidence.plan.profile.name}, {evidence.plan.profile.users:,} users")
+    if evidence.plan.sizing is not None:
+        print(f"size                      {evidence.plan.sizing.in_words(evidence.plan.profile)}")
     for line in (*_machine_lines(figures), *_latency_lines(evidence), *_process_lines(figures), *_time_lines(evidence)):
         print(line)
     return EXIT_PASS

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.series import Source
+from soak_pipeline.model.stage_outputs import PhaseEvidence
 
 
 def host_samples(evidence: RunEvidence, series: str) -> NDArray[np.float64]:
@@ -26,3 +29,26 @@ def host_mean(evidence: RunEvidence, series: str) -> float | None:
     """Mean of a series of the load generator's host over the soak; None where it was not recorded."""
     values = host_samples(evidence, series)
     return float(values.mean()) if len(values) else None
+
+
+def idle_share_during(evidence: RunEvidence, stages: Iterable[PhaseEvidence | None]) -> float | None:
+    """Mean share of idle CPU of the load generator's host during the load sessions of some stages (0..1).
+
+    None where nothing was recorded.
+    """
+    spans = {
+        (session.zero_us / 1e6, session.ended_us / 1e6)
+        for stage in stages
+        if stage is not None
+        for session in stage.sessions
+        if session.zero_us is not None and session.ended_us is not None
+    }
+    parts = [
+        samples.between(*span).values
+        for key, samples in evidence.telemetry.items()
+        if key.source == Source.HOST and key.series == "cpu_idle_share"
+        for span in sorted(spans)
+    ]
+    values: NDArray[np.float64] = np.concatenate([np.empty(0), *parts])
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None

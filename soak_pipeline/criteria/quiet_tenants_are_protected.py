@@ -100,7 +100,11 @@ def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: Te
             f"({ms(tenant.latency_ms_p99_baseline)} -> {ms(tenant.latency_ms_p99_burst)}, {confidence} % interval "
             f"{_range(tenant.lower, tenant.upper)}), limit {document.limit_of(tenant):.2f}x"
         )
-        why += f": {tenant.reason}; see {file}" if verdict is Verdict.INCONCLUSIVE else f"; see {file}"
+        why += (
+            f": {tenant.reason}{_pairs_short(tenant)}; see {file}"
+            if verdict is Verdict.INCONCLUSIVE
+            else f"; see {file}"
+        )
     return Finding(
         subject=subject,
         verdict=verdict,
@@ -110,6 +114,20 @@ def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: Te
         why=why,
         figures=figures,
     )
+
+
+def _pairs_short(tenant: TenantFairness) -> str:
+    """How many pairs would have decided for a tenant that is not harmed; empty where more of them would not help."""
+    used = sum(1 for pair in tenant.pairs if pair.ratio is not None)
+    if tenant.log_ratio_sd is None or used < len(tenant.pairs):
+        return ""
+    if tenant.pairs_needed is None:
+        return f"; pairs vary so much that hundreds would not decide, {count(used, 'pair')} were run"
+    if tenant.pairs_needed <= used:
+        return (
+            f"; {count(tenant.pairs_needed, 'pair')} were enough for a tenant without any rise, {count(used)} were run"
+        )
+    return f"; about {count(tenant.pairs_needed, 'pair')} were needed to clear it, {count(used)} were run"
 
 
 def _error_finding(evidence: RunEvidence, tenant: TenantFairness) -> Finding:

@@ -16,6 +16,7 @@ from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.old_plans import SEALED_FROM, with_old_numbers
 from soak_pipeline.model.policy import LevelPolicy, PolicyOfRun, Role
 from soak_pipeline.model.profile import Profile
+from soak_pipeline.model.sizing import Sizing
 from soak_pipeline.model.stored import stored_shape
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.tenants import split_by_share, tenant_id_of
@@ -78,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         gates: whether the level is one that a promotion can be asked about.
         adjustments: what the operator changed of the level for this run, in words, such as `users 40`.
         policy: which policy the numbers are from; None for runs from before there was one.
+        sizing: what the machine carried before, where the profile was fitted to it; None where it was not.
     """
 
     run_id: str
@@ -95,6 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     adjustments: tuple[str, ...]
     policy: PolicyOfRun | None
     format_version: int = PLAN_FORMAT
+    sizing: Sizing | None = None
 
     @property
     def is_sealed(self) -> bool:

@@ -180,6 +180,11 @@ def problems_of(policy: Policy) -> Iterator[Problem]:
         path = ("levels", name)
         if not LEVEL_NAME.fullmatch(name):
             yield path, "is no name of a level: 1 to 40 lower-case letters, digits and _, beginning with a letter"
+        if level.gates and level.profile.fit_to_machine:
+            yield (
+                (*path, "fit_to_machine"),
+                "is true for a level that gates; such a level is the same everywhere, so set it to false",
+            )
         yield from _limit_problems((*path, "limits"), level.limits, LIMIT_NAMES)
         yield from _advisory_problems((*path, "advisory"), level.advisory or ())
         yield from _profile_problems(path, level.profile, policy.tenants)

@@ -110,6 +110,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         drain_timeout_s: longest wait for the platform's pipelines after the load (seconds).
         request_timeout_s: a request without a whole answer by then is a timeout (seconds).
         max_requests_per_second: hard cap of the load generator, over all tenants.
+        fit_to_machine: whether a run measures first what the machine carries and takes no more of this size than that
+            (`model.sizing`). Never for a level that a gate asks about: such a level is the same everywhere.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     drain_timeout_s: Length
     request_timeout_s: Annotated[float, Meta(gt=0, le=600)]
     max_requests_per_second: Rate
+    fit_to_machine: bool = False
 
 
 def classic_fairness(fairness: FairnessProfile) -> FairnessProfile:

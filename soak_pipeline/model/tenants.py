@@ -5,6 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
+SIZING_TENANT = "_sizing"
+"""As which the machine is measured before a run that is fitted to it; a tenant of the plan cannot have this name."""
+
 
 def split_by_share(total: int, shares: Mapping[str, float], *, least: int = 0) -> dict[str, int]:
     """Splits a whole number by shares exactly: the parts sum to `total` (largest remainder, ties to the first).

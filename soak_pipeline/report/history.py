@@ -156,10 +156,17 @@ def _load_of(folder: RunFolder, name: str) -> dict[str, str]:
         return {"profile": f"{name} (plan not readable)"}
     numbers = (plan.profile, [(tenant.name, tenant.share, tenant.is_noisy) for tenant in plan.tenants])
     return {
-        "profile": f"{name} ({', '.join(plan.adjustments)})" if plan.adjustments else name,
+        "profile": f"{name} ({', '.join(changed)})" if (changed := _changed(plan)) else name,
         "load": hashlib.sha256(msgspec.json.encode(numbers, order="deterministic")).hexdigest()[:12],
         "policy": f"policy {plan.policy}" if plan.policy else "numbers of an older version",
     }
+
+
+def _changed(plan: Plan) -> tuple[str, ...]:
+    """What the operator, or the machine, made of the level."""
+    if plan.sizing is None or plan.sizing.scale == 1.0:
+        return plan.adjustments
+    return (*plan.adjustments, f"{plan.sizing.scale:g} of its size", f"{plan.profile.users:,} users")
 
 
 def told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:

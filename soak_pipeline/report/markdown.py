@@ -19,12 +19,13 @@ SUMMARY_FILE = "summary.md"
 _MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "⚠️", "not asked": "➖"}
 
 
-def summary_markdown(document: VerdictDocument, latency: LatencyDocument | None) -> str:
+def summary_markdown(document: VerdictDocument, latency: LatencyDocument | None, size: str = "") -> str:
     """The content of `summary.md`: verdict, reason, next step, criteria, latency per tenant, causes and fixes.
 
     Args:
         document: the verdict.
         latency: of the run; None when it could not be computed.
+        size: what the machine carried and how the profile was fitted to it; empty where it was not.
     """
     parts = [
         f"## {_MARKS[document.verdict.value]} Soak {document.verdict}: {markdown(document.release or document.run_id)}",
@@ -33,6 +34,7 @@ def summary_markdown(document: VerdictDocument, latency: LatencyDocument | None)
         verdict_table_markdown(document.criteria),
         latency_table_markdown(latency),
         *(_diagnosis(result) for result in document.criteria if result.asked and result.verdict is not Verdict.PASS),
+        markdown(f"{size[:1].upper()}{size[1:]}.") if size else "",
         f"Run {markdown(document.run_id)}, profile {markdown(document.profile)}, target {markdown(document.target)}, "
         f"commit {markdown(document.commit or 'unknown')}, plan {markdown(document.plan_hash[:12])}",
     ]

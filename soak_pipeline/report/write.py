@@ -64,6 +64,8 @@ def _writers(
 ) -> list[tuple[str, Writer | None]]:
     """Per file its writer, in the order of writing; None where there is nothing to write."""
     comparison = Path(os.path.relpath(folder.fairness_path / COMPARISON_FILE, folder.path)).as_posix()
+    plan = evidence.plan
+    size = "" if plan.sizing is None else plan.sizing.in_words(plan.profile)
     errors = error_kinds(evidence.plan, course.requests, read_error_texts(folder.control_dir))
     return [
         (LATENCY_FILE, _json(documents.latency)),
@@ -73,7 +75,7 @@ def _writers(
         (ERRORS_FILE, _text(errors_log(evidence.plan, course.requests, errors))),
         (REPORT_FILE, lambda path: write_text(path, report_html(evidence, course, document, documents, errors))),
         (JUNIT_FILE, _text(junit_xml(document))),
-        (SUMMARY_FILE, _text(summary_markdown(document, documents.latency))),
+        (SUMMARY_FILE, _text(summary_markdown(document, documents.latency, size))),
         (VERDICT_FILE, _json(document)),
     ]
 

@@ -16,6 +16,7 @@ from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import Capability, ProvisionedRun
 from soak_pipeline.stages.clock import utc_now
 from soak_pipeline.stages.context import StageContext
+from soak_pipeline.stages.sizing import fitted_plan
 from soak_pipeline.stages.target_lock import hold_target
 from soak_pipeline.target.addresses import addresses_of
 from soak_pipeline.target.config import (
@@ -78,10 +79,10 @@ def provision(context: StageContext, request: SoakRequest) -> ProvisionedRun:
     """
     if not context.folder.exists:
         plan = plan_of(request, context.folder.run_id, context.environment)
-        refuse_unless_load_allowed(
-            resolve(plan.target, context.environment), production_confirmed_as=request.confirm_production
-        )
-        context.folder.write_plan(plan)
+        resolved = resolve(plan.target, context.environment)
+        refuse_unless_load_allowed(resolved, production_confirmed_as=request.confirm_production)
+        hold_target(plan.target.name, plan.run_id, context.environment)
+        context.folder.write_plan(fitted_plan(context, resolved, plan))
     plan = context.plan
     hold_target(plan.target.name, plan.run_id, context.environment)
     resolved = context.target()

@@ -15,7 +15,7 @@ from psycopg import sql
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.target import Target
-from soak_pipeline.model.tenants import tenant_id_of
+from soak_pipeline.model.tenants import SIZING_TENANT, tenant_id_of
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, connect, in_words
 from soak_pipeline.target.queues import redis_client
@@ -115,7 +115,8 @@ def _own_tenant_ids(plan: Plan) -> list[str]:
             f"run {plan.run_id}",
             [f"tenant {name} in plan.json is not this run's tenant; nothing was removed" for name in foreign],
         )
-    return [tenant.tenant_id for tenant in plan.tenants]
+    of_sizing = [] if plan.sizing is None else [tenant_id_of(plan.run_id, SIZING_TENANT)]
+    return [*(tenant.tenant_id for tenant in plan.tenants), *of_sizing]
 
 
 def _remove(

@@ -17,6 +17,7 @@ from soak_pipeline.model.errors import TargetFailed
 from soak_pipeline.model.plan import TOOLS, Plan, TenantPlan
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 from soak_pipeline.model.target import Dialect, StopLever
+from soak_pipeline.model.tenants import SIZING_TENANT, tenant_id_of
 from soak_pipeline.target import accounts
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.gateway import Gateway
@@ -73,6 +74,51 @@ def provision(
         holders = [(tenant.tenant_id, agent_id) for tenant in plan.tenants for agent_id in agents[tenant.name].values()]
         _at_once(lambda holder: _ensure_permissions(gateway, *holder), holders)
     return tuple(_provisioned(plan, tenant, agents[tenant.name]) for tenant in plan.tenants)
+
+
+def open_sizing_tenant(gateway: Gateway, plan: Plan) -> tuple[str, str, str]:
+    """Creates the tenant as which the machine is measured before the run, with one agent that may call one tool.
+
+    Returns:
+        Its id, the agent's id, and a token, which is a secret.
+
+    Raises:
+        TargetFailed: the platform did not do something.
+    """
+    tenant = _sizing_tenant(plan)
+    _open_tenant(gateway, plan, tenant)
+    name = agent_names(plan, tenant).benign[0]
+    agent_id = accounts.create_agent(gateway, tenant.tenant_id, name, f"Soak test agent of run {plan.run_id}")
+    agent_id = agent_id or accounts.agents_by_name(gateway, tenant.tenant_id)[name]
+    accounts.grant(gateway, tenant.tenant_id, agent_id, TOOLS[0])
+    email, password = tenant_user_email(plan.run_id, tenant.name), password_of(gateway.resolved, plan, tenant)
+    token, _ = gateway.login(email, password, tenant_id=tenant.tenant_id)
+    return tenant.tenant_id, agent_id, token
+
+
+def close_sizing_tenant(gateway: Gateway, plan: Plan) -> None:
+    """Blocks that tenant.
+
+    Raises:
+        TargetFailed: the platform did not do it.
+    """
+    tenant = _sizing_tenant(plan)
+    if gateway.resolved.target.stop_lever is StopLever.KILL_SWITCH:
+        accounts.set_kill_switch(gateway, tenant.tenant_id, engaged=True)
+    else:
+        accounts.put_tenant(gateway, tenant.tenant_id, tenant_title(plan, tenant), rpm_limit=0)
+
+
+def _sizing_tenant(plan: Plan) -> TenantPlan:
+    return TenantPlan(
+        name=SIZING_TENANT,
+        tenant_id=tenant_id_of(plan.run_id, SIZING_TENANT),
+        share=0.0,
+        soak_users=0,
+        rpm_limit=max(tenant.rpm_limit for tenant in plan.tenants),
+        is_noisy=False,
+        limits={},
+    )
 
 
 def tenant_title(plan: Plan, tenant: TenantPlan) -> str:

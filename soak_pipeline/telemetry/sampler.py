@@ -79,8 +79,13 @@ class Sampler:
     def start(self) -> None:
         """Begins sampling; the first samples are taken at once."""
         self._readers = [
-            threading.Thread(target=self._sample, args=[source], name=f"telemetry {source.name}", daemon=True)
-            for source in self._sources
+            threading.Thread(
+                target=self._sample,
+                args=[source, place / len(self._sources)],
+                name=f"telemetry {source.name}",
+                daemon=True,
+            )
+            for place, source in enumerate(self._sources)
         ]
         self._recorder = threading.Thread(target=self._record, name="telemetry writer", daemon=True)
         for thread in (*self._readers, self._recorder):
@@ -97,10 +102,16 @@ class Sampler:
         self._recorder.join(STOP_TIMEOUT_S)
         self._recorder = None
 
-    def _sample(self, source: TelemetrySource) -> None:
-        """The life of one source's thread."""
+    def _sample(self, source: TelemetrySource, place: float) -> None:
+        """The life of one source's thread.
+
+        Args:
+            source: what to read.
+            place: when within each interval (0..1). All sources at once would be a burst of work on both sides, and the
+                requests that meet it would be late.
+        """
         known: dict[tuple[Source, str, str], None] = {}
-        due_us = self._clock.now_us()
+        due_us = self._clock.now_us() - int((1.0 - place) * self._interval_s * 1e6)
         while True:
             is_last = self._stopping.is_set()
             self._put(self._read(source, known))

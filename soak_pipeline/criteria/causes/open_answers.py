@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from soak_pipeline.criteria.causes.figures import Diagnosis, total
 from soak_pipeline.criteria.generator_health import generator_trouble
+from soak_pipeline.criteria.host import idle_share_during
 from soak_pipeline.criteria.sources import EVENTS_WAITING
 from soak_pipeline.criteria.wording import count, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus
 from soak_pipeline.model.verdict import Finding
+
+IDLE_SHARE_LEAST = 0.05
+"""A host with less idle CPU, of all its cores, has none to spare (share)."""
 
 
 def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
@@ -19,6 +23,10 @@ def invalid_load(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosi
         # Its workers are lost because of that, not the other way round.
         return Diagnosis("run_cut_short", "The run was stopped or cut short.", "See its log for why; start a new run.")
     subjects = [finding.subject for finding in findings]
+    if any(key in subject for subject in subjects for key in ("event loop", "generator CPU", "rate of tenant")) and (
+        busy := _busy_host(evidence, (evidence.baseline, evidence.burst, evidence.soak))
+    ):
+        return busy
     causes = (
         ("load workers", "load_worker_lost", "A load worker died.", "See the log of the load supervisor; run again."),
         ("stage ", "stage_failed", "A stage did not run to its end.", "See the run's log for why; start a new run."),
@@ -82,7 +90,9 @@ def rows_late(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis |
 
 
 def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis | None:
-    """An unfit generator, a noisy tenant that never pressed, or windows too noisy to tell."""
+    """A host without CPU, an unfit generator, a noisy tenant that never pressed, or windows too noisy to tell."""
+    if busy := _busy_host(evidence, (evidence.baseline, evidence.burst)):
+        return busy
     if unfit := _unfit_generator(evidence, (evidence.baseline, evidence.burst)):
         return unfit
     noisy = evidence.plan.noisy_tenant.name
@@ -97,8 +107,8 @@ def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
     return Diagnosis(
         "windows_vary",
         "The windows vary too much, or hold too few calls, for the interval to be on one side of the limit.",
-        "Raise the cap of pairs or the quiet tenants' rate in the profile, or remove what disturbs the host; run "
-        "again.",
+        "Run again when nothing else uses the host; where it stays open, take a larger profile (--profile: longer "
+        "windows, more pairs), or ten minutes of baseline and of burst (--fairness-order classic).",
     )
 
 
@@ -119,15 +129,30 @@ def few_samples(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
     )
 
 
-def _unfit_generator(evidence: RunEvidence, stages: Iterable[PhaseEvidence | None]) -> Diagnosis | None:
+def _unfit_generator(evidence: RunEvidence, stages: Sequence[PhaseEvidence | None]) -> Diagnosis | None:
     sessions = [session for stage in stages if stage is not None for session in stage.sessions]
     trouble = generator_trouble(sessions, evidence.thresholds)
     if not trouble:
         return None
+    if busy := _busy_host(evidence, stages):
+        return busy
     return Diagnosis(
         "generator_unfit",
         f"The load generator was not fit to measure: {trouble}.",
         "Give it more load workers or another host, or take other work off this one; run again.",
+    )
+
+
+def _busy_host(evidence: RunEvidence, stages: Iterable[PhaseEvidence | None]) -> Diagnosis | None:
+    """A host without idle CPU: everything on it waits, and more load workers would make it worse."""
+    idle = idle_share_during(evidence, stages)
+    if idle is None or idle >= IDLE_SHARE_LEAST:
+        return None
+    return Diagnosis(
+        "host_busy",
+        f"The load generator's host had {share(idle)} of its CPU idle during the load, so everything on it waited.",
+        "Stop what else runs there, or put platform and load generator on different hosts; run again. More load "
+        "workers would not help.",
     )
 
 

@@ -27,6 +27,7 @@ def provision_metadata(provisioned: ProvisionedRun, plan: Plan) -> Metadata:
         "profile": text(plan.profile.name),
         "users": dg.MetadataValue.int(plan.profile.users),
         "soak_s": dg.MetadataValue.float(plan.profile.soak_s),
+        **({"size": text(plan.sizing.in_words(plan.profile))} if plan.sizing is not None else {}),
         "target": text(plan.target.name),
         "release": text(plan.release or "not given"),
         "seed": dg.MetadataValue.int(plan.seed),
