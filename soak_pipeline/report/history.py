@@ -20,6 +20,7 @@ from soak_pipeline.analysis.run_trends import RunCourse, run_course
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, read_json_as_stored, run_folders, write_text
 from soak_pipeline.model.documents import FairnessDocument, LatencyDocument
 from soak_pipeline.model.errors import EvidenceUnreadable
+from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.verdict import CriterionResult
 from soak_pipeline.report.charts.chart import Chart
 from soak_pipeline.report.charts.leaks import LEAK_CRITERION, slope_per_hour

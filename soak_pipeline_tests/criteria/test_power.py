@@ -173,7 +173,11 @@ def test_a_rare_kind_is_told_how_much_longer_would_do() -> None:
 
 
 def test_a_lone_agent_cannot_overlap() -> None:
-    found = expected(changed(fanout=msgspec.structs.replace(SMALL.fanout, agents=1, revoked_agents=0)), "fanout_is_correct", "concurrency")
+    found = expected(
+        changed(fanout=msgspec.structs.replace(SMALL.fanout, agents=1, revoked_agents=0)),
+        "fanout_is_correct",
+        "concurrency",
+    )
     assert (found.outlook, found.needed) == (Outlook.UNDECIDABLE, 2.0)
 
 

@@ -114,7 +114,8 @@ def _users(plan: Plan, tenant: TenantPlan, load: TenantLoad) -> int | None:
     # A part is never more than its share rounded up.
     first = max(plan.profile.users + 1, math.floor((own - 1) / tenant.share))
     return next(
-        (users for users in range(first, MAX_USERS + 1) if split_by_share(users, shares, least=1)[tenant.name] >= own), None
+        (users for users in range(first, MAX_USERS + 1) if split_by_share(users, shares, least=1)[tenant.name] >= own),
+        None,
     )
 
 
