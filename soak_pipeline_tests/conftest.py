@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from soak_pipeline_tests.infra.redis_programs import KINDS
+
 TESTS = Path(__file__).parent
 FIRST = ("integration", "browser", "defs", "load", "hostile", "infra")
 """Folders with the longest files, which wait for platforms, browsers and Dagster."""
@@ -21,6 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `every_redis` runs on each server of the Redis protocol, if it uses one."""
+    if "redis_server" in metafunc.fixturenames and metafunc.definition.get_closest_marker("every_redis"):
+        metafunc.parametrize("redis_server", KINDS, indirect=True, scope="session")
 
 
 @pytest.hookimpl(trylast=True)

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,17 @@ def running_servers() -> Iterator[Servers]:
 
 
 @contextmanager
-def _redis(directory: Path) -> Iterator[str]:
+def running_redis(program: Path | None) -> Iterator[str]:
+    """Start one server of the Redis protocol, the embedded one unless told which; gives its URL."""
+    with tempfile.TemporaryDirectory(prefix="acp-test-") as directory, _redis(Path(directory), program) as url:
+        yield url
+
+
+@contextmanager
+def _redis(directory: Path, program: Path | None = None) -> Iterator[str]:
     server = embedded_redis.embedded(directory, free_port())
+    if program is not None:
+        server = replace(server, program=program)
     server.prepare()
     with _process(server.command(), server.data, stdin=server.configuration(PASSWORD)):
         url = f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"

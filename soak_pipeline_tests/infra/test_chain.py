@@ -20,6 +20,8 @@ from infra.acp.workers.audit import Head, extend
 from soak_pipeline_tests.infra.platform_events import NOON, TENANTS, audit_event
 from soak_pipeline_tests.infra.servers import Servers
 
+pytestmark = pytest.mark.every_redis
+
 TEXT = st.text(max_size=12)
 NUMBERS = st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
 JSON_VALUES = st.recursive(

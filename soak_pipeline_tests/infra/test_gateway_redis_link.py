@@ -11,6 +11,8 @@ import pytest
 from infra.acp.gateway.redis_link import RedisLink, RedisUnavailable
 from soak_pipeline_tests.infra.servers import Servers, free_port
 
+pytestmark = pytest.mark.every_redis
+
 
 def run(scenario: Coroutine[None, None, None]) -> None:
     async def bounded() -> None:

@@ -1,4 +1,4 @@
-"""The gateway's answers, and what each leaves in the streams, on real PostgreSQL and Redis."""
+"""The gateway's answers, and what each leaves in the streams, on real PostgreSQL, Valkey and Redis."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from soak_pipeline_tests.infra.gateway_client import (
     with_gateway,
 )
 from soak_pipeline_tests.infra.servers import Servers
+
+pytestmark = pytest.mark.every_redis
 
 
 def audited(client: redis.Redis) -> list[events.AuditEvent]:

@@ -12,6 +12,8 @@ from infra.acp.events import MalformedEvent
 from infra.acp.workers.stream import Fields, Stream, StreamCollector, StreamReader, StreamWorker
 from soak_pipeline_tests.infra.platform_events import NOT_STOPPED
 
+pytestmark = pytest.mark.every_redis
+
 STREAM = Stream("test:stream", "test:group", "test:stream:dlq")
 
 

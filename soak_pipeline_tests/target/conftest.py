@@ -8,7 +8,8 @@ import psycopg
 import pytest
 import redis
 
-from soak_pipeline_tests.infra.servers import Servers, running_servers
+from soak_pipeline_tests.infra.redis_programs import EMBEDDED, program_of
+from soak_pipeline_tests.infra.servers import Servers, running_redis, running_servers
 
 _NAMES = {
     "identity": "acp_identity",
@@ -36,9 +37,16 @@ def dsns(started_stores: Servers) -> dict[str, str]:
     return dsns
 
 
+@pytest.fixture(scope="session")
+def redis_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of the embedded server; in tests marked `every_redis`, of each server in turn."""
+    with running_redis(program_of(getattr(request, "param", EMBEDDED))) as url:
+        yield url
+
+
 @pytest.fixture
-def redis_url(started_stores: Servers) -> str:
-    """URL of a Redis without keys."""
-    with redis.Redis.from_url(started_stores.redis_url) as client:
+def redis_url(redis_server: str) -> str:
+    """URL of a Redis or Valkey without keys."""
+    with redis.Redis.from_url(redis_server) as client:
         client.flushall()
-    return started_stores.redis_url
+    return redis_server

@@ -18,6 +18,8 @@ from soak_pipeline.telemetry.store_sources import DatabaseSource, RedisSource
 from soak_pipeline_tests.target import examples
 from soak_pipeline_tests.target.web import serving
 
+pytestmark = pytest.mark.every_redis
+
 PLAN = examples.plan()
 A, B = PLAN.tenants[0].tenant_id, PLAN.tenants[1].tenant_id
 
