@@ -54,7 +54,7 @@ def running_servers() -> Iterator[Servers]:
         directory = Path(tempfile.mkdtemp(prefix="acp-test-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         directory.chmod(0o755)
-        redis_url = stack.enter_context(_redis(directory))
+        redis_url = stack.enter_context(redis_in(directory))
         postgres_dsn = stack.enter_context(_postgres(directory))
         servers = Servers(redis_url, postgres_dsn)
         schema.apply(servers.dsn)
@@ -64,12 +64,13 @@ def running_servers() -> Iterator[Servers]:
 @contextmanager
 def running_redis(program: Path | None) -> Iterator[str]:
     """Start one server of the Redis protocol, the embedded one unless told which; gives its URL."""
-    with tempfile.TemporaryDirectory(prefix="acp-test-") as directory, _redis(Path(directory), program) as url:
+    with tempfile.TemporaryDirectory(prefix="acp-test-") as directory, redis_in(Path(directory), program) as url:
         yield url
 
 
 @contextmanager
-def _redis(directory: Path, program: Path | None = None) -> Iterator[str]:
+def redis_in(directory: Path, program: Path | None = None) -> Iterator[str]:
+    """The same, with its data in a directory that stays."""
     server = embedded_redis.embedded(directory, free_port())
     if program is not None:
         server = replace(server, program=program)

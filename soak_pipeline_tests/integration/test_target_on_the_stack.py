@@ -9,6 +9,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -39,6 +40,8 @@ from soak_pipeline.target.timelines import read_timelines
 from soak_pipeline.telemetry.sampler import Sampler
 from soak_pipeline.telemetry.server_latency import server_latency_from_telemetry
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
+from soak_pipeline_tests.infra.redis_programs import newest_redis
+from soak_pipeline_tests.infra.servers import running_redis
 
 pytestmark = pytest.mark.integration
 
@@ -72,10 +75,11 @@ class Run:
             )
 
 
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """The variables of a stack of this module's own, which bills at once."""
-    with tempfile.TemporaryDirectory(prefix="soak-stack-") as state:
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The variables of a stack of this module's own, which bills at once; once with Redis in place of Valkey."""
+    with ExitStack() as opened:
+        state = opened.enter_context(tempfile.TemporaryDirectory(prefix="soak-stack-"))
         variables = {name: value for name, value in os.environ.items() if not name.startswith("ACP_")}
         variables |= {
             "ACP_STATE_DIR": state,
@@ -85,6 +89,8 @@ def environment() -> Iterator[dict[str, str]]:
             "ACP_REDIS_PORT": "26380",
             "ACP_METRICS_FIRST_PORT": "26100",
         }
+        if request.param == "redis":
+            variables["ACP_EXTERNAL_REDIS_URL"] = opened.enter_context(running_redis(newest_redis()))
         try:
             _acp(variables, "up", "--fresh")
             lines = _acp(variables, "env").splitlines()
