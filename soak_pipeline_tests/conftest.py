@@ -8,21 +8,28 @@ from pathlib import Path
 import pytest
 
 from soak_pipeline_tests.infra.redis_programs import KINDS
+from soak_pipeline_tests import end_of_run
+from soak_pipeline_tests.waiting import TEST_LIMIT_S
 
 TESTS = Path(__file__).parent
 FIRST = ("integration", "browser", "defs", "load", "hostile", "infra")
 """Folders with the longest files, which wait for platforms, browsers and Dagster."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Files are handed out to several test processes in the order below, and Ctrl-C reaches what tests start.
 
     pytest-xdist would hand out files with many tests first, and the longest files have few. A shell without job control
-    starts what is behind `&` with SIGINT ignored, and that is inherited by every child.
+    starts what is behind `&` with SIGINT ignored, and that is inherited by every child. A test's limit comes from the
+    limit of its waits, unless the command line gives another.
     """
     config.option.loadscopereorder = False
+    if config.option.timeout is None:
+        config.option.timeout = TEST_LIMIT_S
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(end_of_run)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
