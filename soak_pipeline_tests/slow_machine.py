@@ -24,6 +24,8 @@ import psutil
 
 PERIOD_US = 100_000
 """In each such period the group gets `cores` times as much CPU time, and waits for the next when it is used up."""
+WEIGHT = 16
+"""Of the group, as so many processes outside of it: on a machine that is busy with other things, the quota decides."""
 GRACE_S = 30.0
 """Given to what the command left running, to end without help."""
 _JOIN = 'for group do shift; [ "$group" = -- ] && break; echo $$ > "$group/cgroup.procs" || exit 125; done; exec "$@"'
@@ -120,8 +122,10 @@ def _limit(folder: Path, cores: float) -> None:
     if (folder / "cpu.cfs_quota_us").exists():
         (folder / "cpu.cfs_period_us").write_text(f"{PERIOD_US}")
         (folder / "cpu.cfs_quota_us").write_text(f"{quota_us}")
+        (folder / "cpu.shares").write_text(f"{1024 * WEIGHT}")
     elif (folder / "cpu.max").exists():
         (folder / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
+        (folder / "cpu.weight").write_text(f"{100 * WEIGHT}")
     else:
         raise FileNotFoundError(f"{folder} has no CPU quota")
 

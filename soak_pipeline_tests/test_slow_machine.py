@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
-from soak_pipeline_tests.load.processes import is_gone
 from soak_pipeline_tests.slow_machine import Group, Used, busy_loops, made_group, main
+from soak_pipeline_tests.waiting import is_gone
 
 CORES = 0.2
 

@@ -23,12 +23,12 @@ TEST_LIMIT_S = 3 * PATIENCE_S
 """For a whole test, which may wait for several things (seconds); pytest ends it then."""
 
 
-def wait_for(question: Callable[[], T], what: str, *, every_s: float = 0.05) -> T:
+def wait_for(question: Callable[[], T], what: str = "", *, every_s: float = 0.05) -> T:
     """The first true answer of a question.
 
     Args:
         question: asked again and again.
-        what: for the message, as in "the gateway serves".
+        what: for the message, as in "the gateway serves", where the question does not say it.
         every_s: pause between two questions.
 
     Raises:
@@ -36,7 +36,7 @@ def wait_for(question: Callable[[], T], what: str, *, every_s: float = 0.05) -> 
     """
     limit_s = time.monotonic() + PATIENCE_S
     while not (answer := question()):
-        assert time.monotonic() < limit_s, f"not within {PATIENCE_S:g} s: {what}"
+        assert time.monotonic() < limit_s, f"not within {PATIENCE_S:g} s: {what or 'what the test waits for'}"
         time.sleep(every_s)
     return answer
 

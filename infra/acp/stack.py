@@ -18,16 +18,13 @@ from typing import Any
 
 import psutil
 
-from infra.acp import processes
+from infra.acp import patience, processes
 from infra.acp.embedded import postgres, redis
 from infra.acp.faults import Values
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, StateError, connection_environment
 from infra.acp.supervisor import SUPERVISOR_LOCK, WORKER_ROLES, external_stores, open_log, python_processes
 
 UP_LOCK = "up.lock"
-#: The supervisor gives up earlier, and says why: it waits for the stores, and then for what is started after them.
-UP_TIMEOUT_S = 200.0
-DOWN_TIMEOUT_S = 60.0
 PREFERRED_PORTS = {"gateway": 18000, "postgres": 15433, "redis": 16380}
 FIRST_METRICS_PORT = 18100
 #: Unless it is named, the first administration port is so far behind the first one for metrics.
@@ -68,7 +65,7 @@ def up(
     """
     began = time.monotonic()
     state.create()
-    with state.locked(UP_LOCK, UP_TIMEOUT_S):
+    with state.locked(UP_LOCK, patience.UP_S):
         if state.is_locked(SUPERVISOR_LOCK):
             if fresh:
                 raise StackError(
@@ -107,7 +104,7 @@ def down(state: StateDirectory) -> bool:
     running = processes.find(supervisor) if supervisor else None
     if supervisor is not None and running is not None:
         running.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + DOWN_TIMEOUT_S
+        deadline = time.monotonic() + patience.DOWN_S
         # Not by its lock, which it gives up a moment before it ends.
         while processes.find(supervisor) is not None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -235,7 +232,7 @@ def _start_supervisor(state: StateDirectory) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_up(state: StateDirectory, supervisor: subprocess.Popen[bytes] | None = None) -> StackRecord:
-    deadline = time.monotonic() + UP_TIMEOUT_S
+    deadline = time.monotonic() + patience.UP_S
     while time.monotonic() < deadline:
         record = state.read_record()
         if record is not None and record.phase == "up":
@@ -245,13 +242,13 @@ def _wait_until_up(state: StateDirectory, supervisor: subprocess.Popen[bytes] | 
             problem = record.problem if record is not None and record.problem else "the supervisor ended"
             raise StackError(f"the stack did not come up: {problem}; see {state.logs}")
         time.sleep(0.02)
-    raise StackError(f"the stack did not come up within {UP_TIMEOUT_S:.0f} s; see {state.logs}")
+    raise StackError(f"the stack did not come up within {patience.UP_S:.0f} s; see {state.logs}")
 
 
 def _terminate(supervisor: subprocess.Popen[bytes]) -> None:
     supervisor.terminate()
     try:
-        supervisor.wait(DOWN_TIMEOUT_S)
+        supervisor.wait(patience.DOWN_S)
     except subprocess.TimeoutExpired:
         supervisor.kill()
         supervisor.wait()

@@ -18,7 +18,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.acp import faults, processes
+from infra.acp import faults, patience, processes
 from infra.acp.embedded import postgres, redis
 from infra.acp.seed import seed_admin
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, connection_environment, dsn_of
@@ -40,8 +40,6 @@ NICE = {
     "graph": 10,
 }
 POLL_INTERVAL_S = 0.2
-#: Long enough for a busy machine: a store, or all that is started after the stores.
-START_TIMEOUT_S = 90.0
 RESTART_DELAY_FIRST_S = 0.2
 RESTART_DELAY_MOST_S = 10.0
 #: A child that ran for this long is restarted without a longer delay.
@@ -49,7 +47,6 @@ STEADY_AFTER_S = 30.0
 #: A child that died this often while the stack was starting is given up.
 STARTS_TRIED = 3
 LOG_KEPT_BYTES = 5_000_000
-STOP_TIMEOUT_S = {"gateway": 8.0, "redis": 10.0, "postgres": 20.0}
 
 Secrets = dict[str, str]
 
@@ -129,7 +126,7 @@ class Supervisor:
         # PostgreSQL first: what Redis remembers is worth nothing without the rows that it speaks of.
         for child in (*self._postgres_child(), *self._redis_child()):
             self._start(child)
-        postgres.wait_until_ready(self._admin_dsn, START_TIMEOUT_S)
+        postgres.wait_until_ready(self._admin_dsn, patience.START_S)
         self._give_up_if_stopping()
         from infra.acp import schema
 
@@ -137,7 +134,7 @@ class Supervisor:
         seed_admin(
             self._connections["ACP_IDENTITY_DSN"], self._record.admin_email, self._connections["ACP_ADMIN_PASSWORD"]
         )
-        redis.wait_until_ready(self._connections["ACP_REDIS_URL"], START_TIMEOUT_S)
+        redis.wait_until_ready(self._connections["ACP_REDIS_URL"], patience.START_S)
         for child in (*self._worker_children(), *self._gateway_children()):
             self._start(child)
         self._wait_until_healthy()
@@ -249,7 +246,7 @@ class Supervisor:
 
     def _wait_until_healthy(self) -> None:
         """Waits for the gateway, and for every page of metrics: background processes are slower to start."""
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + patience.START_S
         self._wait_for_answer(f"http://127.0.0.1:{self._record.ports['gateway']}/health", deadline)
         for owner in (*WORKER_ROLES, "gateway"):
             self._wait_for_answer(f"http://127.0.0.1:{self._record.ports[f'{owner}_metrics']}/metrics", deadline)
@@ -258,7 +255,7 @@ class Supervisor:
         while not _answers(url):
             self._give_up_if_stopping()
             if time.monotonic() > deadline:
-                raise RuntimeError(f"nothing answers at {url} after {START_TIMEOUT_S:.0f} s; see {self._state.logs}")
+                raise RuntimeError(f"nothing answers at {url} after {patience.START_S:.0f} s; see {self._state.logs}")
             self._restart_dead()
             for child in self._children:
                 if child.restarts >= STARTS_TRIED:
@@ -271,11 +268,11 @@ class Supervisor:
         for child in reversed(self._children):
             group = child.role if child.role in ("gateway", "redis", "postgres") else "workers"
             groups.setdefault(group, []).append(child)
-        for group, children in groups.items():
+        for children in groups.values():
             running = [child for child in children if child.process is not None and child.process.poll() is None]
             for child in running:
                 _signal(child, child.stop_signal)
-            deadline = time.monotonic() + STOP_TIMEOUT_S.get(group, 15.0)
+            deadline = time.monotonic() + patience.STOP_S
             for child in running:
                 if child.process is None:
                     continue
@@ -350,7 +347,7 @@ def _inherited_environment() -> dict[str, str]:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
+        with urllib.request.urlopen(url, timeout=patience.ANSWER_S) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

@@ -37,7 +37,7 @@ from soak_pipeline.stages.target_lock import dagster_home, hold_target
 from soak_pipeline.target.config import refuse_unless_load_allowed, resolve
 from soak_pipeline.target.preflight import require_reachable
 
-STOP_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 300.0
 POLL_S = 0.5
 LOG_FILE = "run.log"
 

@@ -41,7 +41,7 @@ Dagster's own limit is 60. The settings of the instance give a start longer than
 """
 
 GRACE_S = 5.0
-GROUP_END_LIMIT_S = 60.0
+GROUP_END_LIMIT_S = 300.0
 """For Dagster's processes to end when asked, and for run workers, which block their tenants meanwhile (seconds)."""
 
 

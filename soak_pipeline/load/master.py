@@ -31,7 +31,7 @@ from soak_pipeline.load.live import LiveFigures
 from soak_pipeline.load.locust_page import serve_locust_page
 from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
 from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, EXIT_LEASE_LOST
-from soak_pipeline.load.spec import LoadSpec, read_spec, start_limit_s
+from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec, start_limit_s
 from soak_pipeline.load.tell import tell
 from soak_pipeline.load.worker import MASTER_HOST, quieten_locust, user_classes
 
@@ -108,7 +108,7 @@ class LoadMaster:
         zero: messages.Zero = {"zero_us": zero_us}
         self._runner.send_message(messages.ZERO, {**zero})
         tell(Zeroed(zero_us=zero_us))
-        limit_s = self._zero_s + self._session.duration_s + self._spec.plan.profile.request_timeout_s + 30.0
+        limit_s = self._zero_s + self._session.duration_s + self._spec.plan.profile.request_timeout_s + 2 * END_SLACK_S
         while len(self._finished) < self._spec.workers:
             self._pause(limit_s, f"{len(self._finished)} of {self._spec.workers} load workers finished")
 

@@ -97,8 +97,13 @@ def write_spec(spec: LoadSpec) -> Path:
     return spec.control.spec
 
 
-START_SLACK_S = 45.0
-"""For the processes to start and the last users to log in, beyond the planned ramp (seconds)."""
+START_SLACK_S = 300.0
+"""For the processes to start and the last users to log in, beyond the planned ramp (seconds). Generous: a process that
+ends is noticed at once, and so is a login that is refused."""
+
+END_SLACK_S = 60.0
+"""For users to end after the last answer that they wait for; as much again for the workers to say so, and for the
+processes to end (seconds)."""
 
 
 def start_limit_s(session: LoadSession) -> float:

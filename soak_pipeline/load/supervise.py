@@ -28,12 +28,11 @@ from soak_pipeline.load.lease import LeaseFile
 from soak_pipeline.load.meter import rss_bytes
 from soak_pipeline.load.ports import METRICS_PORT, loopback_port
 from soak_pipeline.load.session_report import conclude
-from soak_pipeline.load.spec import LoadSpec, read_spec, start_limit_s
+from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec, start_limit_s
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
 
 LOOK_EVERY_S = 0.2
 HOUSEKEEPING_EVERY_S = 5.0
-END_GRACE_S = 15.0
 TERM_GRACE_S = 1.5
 EXIT_LEASE_LOST = 3
 
@@ -76,7 +75,7 @@ class Supervision:
             + start_limit_s(session)
             + session.duration_s
             + self._spec.plan.profile.request_timeout_s
-            + 2 * END_GRACE_S
+            + 3 * END_SLACK_S
         )
 
     def run(self) -> SessionReport:
@@ -142,7 +141,7 @@ class Supervision:
         driver_code = driver.poll() if driver else None
         if self._finished_s is not None:
             ended = driver_code is not None and all(code is not None for code in codes)
-            if ended or time.monotonic() - self._finished_s > END_GRACE_S:
+            if ended or time.monotonic() - self._finished_s > END_SLACK_S:
                 raise Ended(StageStatus.COMPLETE)
             return
         for index, code in enumerate(codes):

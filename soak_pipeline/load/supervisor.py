@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 0.25
 TERM_GRACE_S = 2.0
-CONCLUDE_LIMIT_S = 30.0
+CONCLUDE_LIMIT_S = 120.0
 """For the supervisor to turn the last records into Parquet after the load has ended (seconds)."""
 
 FANOUT_LIMIT_S = 120.0

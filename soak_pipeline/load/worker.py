@@ -34,13 +34,12 @@ from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
 from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, FLUSH_EVERY_S, LoadProcess
 from soak_pipeline.load.runtime import LeaseLost
 from soak_pipeline.load.schedule import UserSchedule, user_indices
-from soak_pipeline.load.spec import LoadSpec, read_spec
+from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec
 from soak_pipeline.load.users import VirtualUser
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 
 MASTER_HOST = "127.0.0.1"
-DRAIN_SLACK_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +219,7 @@ class LoadWorker:
         zero_s = self._runtime.zero_s or 0.0
         end_s = zero_s + self._spec.session.duration_s
         gevent.sleep(max(0.0, end_s - time.monotonic()))
-        give_up_s = end_s + self._runtime.timeout_s + DRAIN_SLACK_S
+        give_up_s = end_s + self._runtime.timeout_s + END_SLACK_S
         while self._followed < len(self._users) and time.monotonic() < give_up_s:
             gevent.sleep(0.05)
         if self._followed < len(self._users):

@@ -31,7 +31,7 @@ TRY_EVERY_S = 3.0
 PATIENCE_S = 300.0
 """How long a platform that does not answer is tried; after that the next start of a run, or an operator, has to."""
 
-COMMAND_LIMIT_S = 120.0
+COMMAND_LIMIT_S = 600.0
 DISMISSAL_LIMIT_S = 5.0
 
 

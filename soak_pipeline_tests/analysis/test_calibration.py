@@ -7,6 +7,7 @@ import pytest
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.analysis.calibration import CalibrationRow, calibrate, main, markdown_table, scenarios
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 def test_every_scenario_runs_and_its_shares_add_up() -> None:
@@ -42,7 +43,7 @@ def test_the_command_prints_a_table() -> None:
         [sys.executable, "-m", "soak_pipeline.analysis.calibration", "--repetitions", "5", "--only", "error share"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -16,6 +16,8 @@ from pathlib import Path
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
+from soak_pipeline_tests.waiting import PATIENCE_S
+
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
 DRIVER = shutil.which("chromedriver") or ""
 MISSING = "" if BROWSER and DRIVER else "no Chromium with its driver here; install `chromium` and `chromium-driver`"
@@ -97,7 +99,8 @@ def chromium(profile: Path) -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = Browser(options=options, service=Service(executable_path=DRIVER))
     try:
-        browser.set_page_load_timeout(60)
+        browser.set_page_load_timeout(PATIENCE_S)
+        browser.set_script_timeout(PATIENCE_S)
         # The page that a new window shows asks for things of its own.
         browser.get("about:blank")
         browser.get_log("performance")

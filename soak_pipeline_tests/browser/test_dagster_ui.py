@@ -19,11 +19,9 @@ from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline_tests.browser.chromium import MISSING, Browser
-from soak_pipeline_tests.defs.dagster_dev import ENDED, LOCATION, Dagster, dagster_dev, wait_for
+from soak_pipeline_tests.defs.dagster_dev import ENDED, LOCATION, Dagster, dagster_dev
 from soak_pipeline_tests.defs.test_graph import PARENTS
-
-# The daemon, three runs and their processes share the machine with whatever else it does.
-pytestmark = pytest.mark.timeout(900)
+from soak_pipeline_tests.waiting import wait_for
 
 FORM = (
     "ops: {accept_request: {config: {profile: smoke, release: v9, users: 60, run_time: 1s,"

@@ -14,7 +14,7 @@ from soak_pipeline.candidates import git_tags
 from soak_pipeline.candidates.git_tags import RepositoryUnreadable, tagged_candidates
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline_tests.candidates.repository import Repository
-from soak_pipeline_tests.load.processes import is_gone, wait_until
+from soak_pipeline_tests.waiting import wait_until_gone
 
 SECRET = "correct-horse-battery"
 
@@ -115,12 +115,16 @@ def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_child_of_git_does_not_outlive_the_call(tmp_path: Path, fake_git: Mapping[str, str]) -> None:
-    _script(tmp_path, f"sleep 300 & echo $! > {tmp_path / 'pid'}; wait")
-    with pytest.raises(RepositoryUnreadable, match="no answer"):
-        tagged_candidates("x", "*", fake_git, timeout_s=0.5)
-    pid = int((tmp_path / "pid").read_text())
+    _script(tmp_path, f"sleep 3600 & echo $! > {tmp_path / 'pid'}; wait")
+    # Long enough for the script to start its child, on a slow machine too.
+    for timeout_s in (0.5, 5.0, 50.0):
+        with pytest.raises(RepositoryUnreadable, match="no answer"):
+            tagged_candidates("x", "*", fake_git, timeout_s=timeout_s)
+        if pid := (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else "":
+            break
+    pid = int(pid)
     # It is killed together with git; the kernel takes its time.
-    wait_until(lambda: is_gone(pid), 10.0, "the child of git has ended")
+    wait_until_gone(pid)
 
 
 def test_an_answer_without_end_is_cut(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 NO_LOAD = """
 name: elsewhere
@@ -31,7 +32,7 @@ def _soak(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
         cwd=PROJECT_ROOT,
         env=environment | variables,
     )

@@ -13,6 +13,7 @@ from soak_pipeline.commands.dry_run import dry_run
 from soak_pipeline.model.errors import BadInput, LoadRefused
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline_tests.hostile.server import answering, hostile, response
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 SOAK_RUN = (sys.executable, "-m", "soak_pipeline.cli", "run")
 CREDENTIALS = {"T_EMAIL": "operator@example", "T_PASSWORD": "secret-word"}
@@ -44,7 +45,7 @@ def test_nothing_is_sent_and_nothing_is_written(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
         assert server.connections == 0

@@ -19,6 +19,7 @@ from soak_pipeline.model.plan import run_id_of
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.model.waivers import Waived, Waiver
 from soak_pipeline_tests.commands.gate_runs import store_run
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 HOSTILE = "<b>x</b> | [y](javascript:z)\n\x1b[31mred"
 ANSWER = GateAnswer(
@@ -57,7 +58,7 @@ def _gate(reports: Path, *arguments: str, **environment: str) -> subprocess.Comp
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
         env={"PATH": "/usr/bin:/bin", **environment},
     )
 

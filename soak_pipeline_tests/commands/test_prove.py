@@ -21,6 +21,7 @@ from soak_pipeline.prove.lane import Lane
 from soak_pipeline.prove.matrix import Proof
 from soak_pipeline.prove.rows import Row
 from soak_pipeline.stages.target_lock import release_target
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 Play = Callable[[Row, Lane], RowResult | None]
 
@@ -101,7 +102,7 @@ def test_a_run_without_a_verdict_is_a_failure_of_the_harness(tmp_path: Path, mon
 
 
 def test_lanes_go_at_once_and_share_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = threading.Barrier(2, timeout=30)
+    together = threading.Barrier(2, timeout=PATIENCE_S)
     lanes: set[tuple[Path, int]] = set()
 
     def play(row: Row, lane: Lane) -> RowResult:
@@ -132,8 +133,11 @@ def test_an_interrupt_stops_every_lane_and_proves_nothing(tmp_path: Path, monkey
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def until_cancelled(row: Row, lane: Lane, folder: Path, cancelled: threading.Event, tell: object) -> None:
+        cancelled.wait(PATIENCE_S)
+
     monkeypatch.setattr(command, "_watch", interrupted)
-    monkeypatch.setattr(command, "prove_row", lambda row, lane, folder, cancelled, tell: cancelled.wait(30) and None)
+    monkeypatch.setattr(command, "prove_row", until_cancelled)
     environment = {"SOAK_STATE_DIR": str(tmp_path / "state")}
     with (tmp_path / "out").open("w") as out:
         code = prove(("clean", "root_stale"), tmp_path / "reports", environment, Console(file=out), lanes=1)

@@ -18,6 +18,7 @@ from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.target import Target
 from soak_pipeline_tests.evidence_factory import make_run
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def _soak(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
         cwd=PROJECT_ROOT,
         env=os.environ | {"COLUMNS": "120"},
     )

@@ -22,9 +22,10 @@ from soak_pipeline.commands.ui import GRPC_TIMEOUT_S, dagster_environment, end_g
 from soak_pipeline.model.errors import EXIT_HARNESS_FAILED
 from soak_pipeline.stages.dagster_home import INSTANCE_SETTINGS
 from soak_pipeline.stages.guardian import MODULE as GUARDIAN_MODULE
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(3600)"
 )
 FAMILY = "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); child.wait()"
 
@@ -66,7 +67,7 @@ def test_the_whole_group_ends(polite: bool) -> None:
     assert leader.stdout.readline() == "ready\n"
     family = [psutil.Process(leader.pid), *psutil.Process(leader.pid).children()]
     assert len(family) == 2
-    end_group(leader.pid, grace_s=30.0 if polite else 0.5)
+    end_group(leader.pid, grace_s=PATIENCE_S if polite else 0.5)
     leader.communicate()
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
     end_group(leader.pid)
@@ -77,7 +78,7 @@ def test_a_member_that_still_has_a_guardian_is_given_time() -> None:
     guarded = (
         "child = subprocess.Popen([sys.executable, '-c', 'input()', sys.argv[1]], stdin=-1, start_new_session=True);"
     )
-    busy = "print('ready', flush=True); sys.stdin.readline(); child.communicate(b'x'); time.sleep(60)"
+    busy = "print('ready', flush=True); sys.stdin.readline(); child.communicate(b'x'); time.sleep(3600)"
     member = subprocess.Popen(
         [sys.executable, "-c", ignoring + guarded + busy, GUARDIAN_MODULE],
         stdin=subprocess.PIPE,
@@ -89,14 +90,14 @@ def test_a_member_that_still_has_a_guardian_is_given_time() -> None:
     assert member.stdin is not None
     assert member.stdout.readline() == "ready\n"
     with ThreadPoolExecutor() as pool:
-        ended = pool.submit(end_group, member.pid, grace_s=0.2, limit_s=60.0)
+        ended = pool.submit(end_group, member.pid, grace_s=0.2, limit_s=PATIENCE_S)
         with pytest.raises(TimeoutError):
             ended.result(1.0)
         assert member.poll() is None
         member.stdin.write("the tenants are blocked\n")
         member.stdin.flush()
-        ended.result(30.0)
-    assert member.wait(30.0) == -signal.SIGKILL
+        ended.result(PATIENCE_S)
+    assert member.wait(PATIENCE_S) == -signal.SIGKILL
     member.communicate()
 
 
@@ -104,7 +105,7 @@ def test_a_guardian_that_outlives_its_run_worker_is_waited_for() -> None:
     waiting = "sys.executable, '-c', 'import sys; sys.stdin.read()', sys.argv[1]"
     spawn = f"import subprocess, sys; subprocess.Popen([{waiting}], start_new_session=True)"
     member = subprocess.Popen(
-        [sys.executable, "-c", f"{spawn}; print('ready', flush=True); import time; time.sleep(60)", GUARDIAN_MODULE],
+        [sys.executable, "-c", f"{spawn}; print('ready', flush=True); import time; time.sleep(3600)", GUARDIAN_MODULE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -114,12 +115,12 @@ def test_a_guardian_that_outlives_its_run_worker_is_waited_for() -> None:
     assert member.stdout is not None
     assert member.stdout.readline() == "ready\n"
     with ThreadPoolExecutor() as pool:
-        ended = pool.submit(end_group, member.pid, grace_s=0.2, limit_s=60.0)
-        assert member.wait(30.0) == -signal.SIGTERM
+        ended = pool.submit(end_group, member.pid, grace_s=0.2, limit_s=PATIENCE_S)
+        assert member.wait(PATIENCE_S) == -signal.SIGTERM
         with pytest.raises(TimeoutError):
             ended.result(1.0)
         member.stdin.close()
-        ended.result(30.0)
+        ended.result(PATIENCE_S)
     member.stdout.close()
 
 
@@ -137,6 +138,6 @@ def test_dagster_without_one_of_its_services_is_not_waited_for() -> None:
         with pytest.raises(TimeoutError):
             served.result(1.0)
         psutil.Process(daemon).kill()
-        assert served.result(30.0) == EXIT_HARNESS_FAILED
+        assert served.result(PATIENCE_S) == EXIT_HARNESS_FAILED
     process.communicate("\n\n")
     assert serve(process) == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +28,8 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.stages.dagster_home import INSTANCE_SETTINGS
+from soak_pipeline_tests.waiting import wait_for
 
-PATIENCE_S = 240.0
 IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 _LOGGER = logging.getLogger("daemon")
 
@@ -147,17 +147,8 @@ class Daemon:
             queued = self.instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
             return not runs and not queued
 
-        wait_for(empty)
+        wait_for(empty, "the queue is empty and no run is in progress")
         return launched, most
-
-
-def wait_for(what: Callable[[], object]) -> object:
-    """Waits, bounded, until something is there."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := what()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.2)
-    return found
 
 
 @contextmanager

@@ -5,25 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import yaml
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline.commands.ui import GRPC_TIMEOUT_S, GRPC_TIMEOUT_VARIABLE, end_group
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline_tests.infra.servers import free_port
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
 
-T = TypeVar("T")
-
-PATIENCE_S = 300.0
 LOCATION = {"repositoryLocationName": "soak_pipeline", "repositoryName": "__repository__"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
@@ -36,7 +32,9 @@ class Dagster:
         self.reports = reports
 
     def ask(self, query: str, **variables: object) -> dict:
-        answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+        answer = httpx.post(
+            f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=PATIENCE_S
+        ).json()
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
@@ -78,20 +76,22 @@ class Dagster:
         return RunFolder(self.reports, run_id).control_dir / name
 
 
-def wait_for(what: Callable[[], T]) -> T:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := what()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.25)
-    return found
-
-
 def serves(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
     """Whether Dagster's web server answers; an error with its log when its process has ended."""
     assert process.poll() is None, log.read_text()
     with contextlib.suppress(httpx.HTTPError):
-        return bool(httpx.get(f"{url}/server_info", timeout=5).is_success)
+        return bool(httpx.get(f"{url}/server_info", timeout=PATIENCE_S).is_success)
     return False
+
+
+def end_dagster(process: subprocess.Popen[bytes]) -> None:
+    """Ends Dagster with all its processes, which are one process group, as `soak ui` does.
+
+    A code server asks the gRPC server behind it to end once, and waits 15 s for an answer. When none comes, it waits
+    for that server to end, and sends it heartbeats meanwhile, so that both live for good.
+    """
+    end_group(process.pid)
+    process.wait(PATIENCE_S)
 
 
 @contextmanager
@@ -121,15 +121,21 @@ def dagster_dev(folder: Path) -> Iterator[Dagster]:
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**environment, "SOAK_REPORTS_DIR": str(folder / "reports"), "FAKE_SOAK_S": "15", "HOME": str(folder)},
+            env=environment
+            | {
+                GRPC_TIMEOUT_VARIABLE: str(GRPC_TIMEOUT_S),
+                "SOAK_REPORTS_DIR": str(folder / "reports"),
+                "FAKE_SOAK_S": "15",
+                "HOME": str(folder),
+            },
+            start_new_session=True,
         )
     dagster = Dagster(f"http://127.0.0.1:{port}", folder / "reports")
 
     try:
-        wait_for(lambda: serves(process, dagster.url, folder / "log"))
+        wait_for(lambda: serves(process, dagster.url, folder / "log"), "Dagster's web server answers")
         yield dagster
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE_S)
+        end_dagster(process)
     telemetry = [path for path in (folder / ".dagster").rglob("*") if path.is_file()]
     assert telemetry == [], "Dagster wrote telemetry"

@@ -14,7 +14,6 @@ from soak_pipeline_tests.defs.daemon import Daemon, running_daemon
 from soak_pipeline_tests.defs.test_graph import PARENTS
 
 SCHEDULE = "nightly_soak_schedule"
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

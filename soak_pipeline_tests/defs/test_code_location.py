@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 def test_the_definitions_are_valid(tmp_path: Path) -> None:
@@ -20,6 +21,6 @@ def test_the_definitions_are_valid(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr

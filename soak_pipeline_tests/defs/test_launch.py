@@ -18,8 +18,8 @@ from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.stage_outputs import PhaseEvidence, StageStatus, TeardownReceipt
 from soak_pipeline.stages.dagster_home import prepare_dagster_home
 from soak_pipeline_tests.defs.conftest import RUN_ID
+from soak_pipeline_tests.waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
 Status = dg.DagsterRunStatus
 
 

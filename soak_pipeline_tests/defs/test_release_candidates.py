@@ -25,8 +25,6 @@ TARGET = "name: {name}\nallow_load: true\ngateway_url: http://127.0.0.1:1\n"
 POLICY = "levels: {canary: {like: pull_request, description: Before a canary., gates: true}}"
 _numbers = itertools.count(1)
 
-pytestmark = pytest.mark.timeout(600)
-
 
 class Station:
     """A daemon that watches a repository and a folder, and was on once when both already held something."""

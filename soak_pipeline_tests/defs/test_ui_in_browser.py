@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import dagster as dg
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline.commands.ui import GRPC_TIMEOUT_S, GRPC_TIMEOUT_VARIABLE
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.definitions import defs
 from soak_pipeline.defs.partitions import ensure_soak_run
@@ -19,12 +19,12 @@ from soak_pipeline.evidence.seal import seal_new
 from soak_pipeline.stages.dagster_home import prepare_dagster_home
 from soak_pipeline_tests.browser.chromium import MISSING, Browser, chromium
 from soak_pipeline_tests.defs.conftest import RUN_ID
-from soak_pipeline_tests.defs.daemon import wait_for
-from soak_pipeline_tests.defs.dagster_dev import serves
+from soak_pipeline_tests.defs.dagster_dev import end_dagster, serves
 from soak_pipeline_tests.evidence_factory import make_run
 from soak_pipeline_tests.infra.servers import free_port
+from soak_pipeline_tests.waiting import wait_for
 
-pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         **os.environ,
         "SOAK_REPORTS_DIR": str(folder / "reports"),
         "DAGSTER_HOME": str(folder / "home"),
+        GRPC_TIMEOUT_VARIABLE: str(GRPC_TIMEOUT_S),
     }
     run = make_run(folder / "reports", run_id=RUN_ID, defects=["slow_tenant"])
     seal_new(run.path)
@@ -49,15 +50,16 @@ def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     url = f"http://127.0.0.1:{port}"
 
     try:
-        wait_for(lambda: serves(process, url, folder / "log"))
+        wait_for(lambda: serves(process, url, folder / "log"), "Dagster's web server answers")
         yield url
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+        end_dagster(process)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +82,14 @@ def test_a_run_is_read_without_a_click_and_its_lines_are_drawn(web_server: str, 
         "p99 in burst",
         "first to last",
     ]
-    wait_for(lambda: all(words in _text(browser) for words in at_a_glance))
+    wait_for(lambda: all(words in _text(browser) for words in at_a_glance), "the page says everything")
     assert _text(browser).count("[Show Markdown]") == 1, "only the sentences of the criteria hide behind a click"
 
     selector = "img[src^='data:image/svg+xml']"
     count = f'return document.querySelectorAll("{selector}").length'
-    wait_for(lambda: browser.execute_script(count) >= 5)
+    wait_for(lambda: browser.execute_script(count) >= 5, "five lines are there")
     drawn = f'return [...document.querySelectorAll("{selector}")].every((each) => each.complete)'
-    wait_for(lambda: browser.execute_script(drawn))
+    wait_for(lambda: browser.execute_script(drawn), "every line is drawn")
     sizes = browser.execute_script(
         f'return [...document.querySelectorAll("{selector}")].map((each) => [each.naturalWidth, each.alt])'
     )

@@ -13,7 +13,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,8 +23,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from soak_pipeline_tests.waiting import PATIENCE_S
+
 Script = Callable[["Conversation"], None]
-LONGEST_S = 20.0
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Conversation:
 
     def stay(self) -> None:
         """Says nothing more, and does not go away either."""
-        self.server.over.wait(LONGEST_S)
+        self.server.over.wait(PATIENCE_S)
 
 
 def answering(*answers: bytes) -> Script:
@@ -127,7 +127,7 @@ def hostile(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[Ho
     talks: list[tuple[threading.Thread, socket.socket]] = []
 
     def talk(connection: socket.socket) -> None:
-        connection.settimeout(LONGEST_S)
+        connection.settimeout(PATIENCE_S)
         with contextlib.suppress(OSError), connection:
             script(Conversation(server, tls.wrap_socket(connection, server_side=True) if tls else connection))
 
@@ -189,12 +189,3 @@ def certificate(directory: Path, *, expired: bool = False, name: str = "127.0.0.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path, key_path)
     return path, context
-
-
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """A bound on time that a client without one would break by far."""
-    begun = time.monotonic()
-    yield
-    taken = time.monotonic() - begun
-    assert taken < seconds, f"took {taken:.1f} s, at most {seconds:g} s expected"

@@ -32,8 +32,6 @@ from soak_pipeline_tests.hostile.server import answering, hostile, response
 from soak_pipeline_tests.load.example_run import RUN_ID, example_plan, provisioned_for
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 
-pytestmark = pytest.mark.timeout(60)
-
 TARGET = "name: blast-radius\ngateway_url_env: T_GATEWAY\nadmin_email_env: T_EMAIL\nadmin_password_env: T_PASSWORD\n"
 OK = response(b'{"status": "ok"}')
 

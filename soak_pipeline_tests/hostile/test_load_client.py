@@ -20,10 +20,11 @@ from soak_pipeline.load.samples import SampleBook
 from soak_pipeline.model.traffic import Operation, Outcome
 from soak_pipeline_tests.hostile.scripts import BODIES, BROKEN, ENCODED, ENDLESS, SLOW
 from soak_pipeline_tests.hostile.server import HostileServer, Script, answering, certificate, hostile, response
+from soak_pipeline_tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.timeout(60)
+SHORT_TIMEOUT_S = 0.4
+"""Where nothing but the end of patience ends an exchange."""
 
-TIMEOUT_S = 0.4
 REQUEST_ID = "7692c3ad-3540-4b80-8c02-0b3aee66cd88"
 SOCKET_BUFFERS_BYTES = 16 * 1024 * 1024
 """What may be on its way between two sockets of one machine when the reader stops."""
@@ -37,7 +38,7 @@ def connect() -> Iterator[Connect]:
     greenlet = gevent.spawn(reaper.run)
     made: list[Connection] = []
 
-    def make(server: HostileServer, timeout_s: float = TIMEOUT_S) -> Connection:
+    def make(server: HostileServer, timeout_s: float = PATIENCE_S) -> Connection:
         made.append(connection_to(authority_of(server.url), timeout_s, reaper))
         return made[-1]
 
@@ -64,7 +65,7 @@ def test_what_never_ends_is_cut_off_soon(connect: Connect, script: Script) -> No
 @pytest.mark.parametrize("script", SLOW.values(), ids=SLOW.keys())
 def test_what_is_endlessly_slow_is_a_timeout(connect: Connect, script: Script) -> None:
     with hostile(script) as server:
-        assert _asked(connect(server)) is Outcome.TIMEOUT
+        assert _asked(connect(server, SHORT_TIMEOUT_S)) is Outcome.TIMEOUT
 
 
 @pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN.keys())
@@ -140,21 +141,21 @@ def test_a_certificate_that_is_expired_or_of_another_is_a_transport_error(
     trusting.load_verify_locations(path)
     monkeypatch.setattr(client, "_TLS", trusting)
     with hostile(answering(response(b"{}")), tls=shown) as server:
-        assert _asked(connect(server, 5.0)) is Outcome.TRANSPORT_ERROR
+        assert _asked(connect(server)) is Outcome.TRANSPORT_ERROR
         assert server.heard == []
 
 
 def test_a_certificate_that_signs_itself_is_a_transport_error(connect: Connect, tmp_path: Path) -> None:
     _, shown = certificate(tmp_path)
     with hostile(answering(response(b"{}")), tls=shown) as server:
-        assert _asked(connect(server, 5.0)) is Outcome.TRANSPORT_ERROR
+        assert _asked(connect(server)) is Outcome.TRANSPORT_ERROR
         assert server.heard == []
 
 
 def test_plain_http_where_tls_is_expected_is_a_transport_error(connect: Connect) -> None:
     with hostile(answering(response(b"{}"))) as server:
         server.scheme = "https"
-        assert _asked(connect(server)) in (Outcome.TRANSPORT_ERROR, Outcome.TIMEOUT)
+        assert _asked(connect(server, SHORT_TIMEOUT_S)) in (Outcome.TRANSPORT_ERROR, Outcome.TIMEOUT)
 
 
 @pytest.mark.parametrize("script", [*ENDLESS.values(), *SLOW.values()], ids=[*ENDLESS, *SLOW])
@@ -166,7 +167,7 @@ def test_the_same_holds_over_tls(
     trusting.load_verify_locations(path)
     monkeypatch.setattr(client, "_TLS", trusting)
     with hostile(script, tls=shown) as server:
-        assert _asked(connect(server)) in (Outcome.MALFORMED, Outcome.TIMEOUT)
+        assert _asked(connect(server, SHORT_TIMEOUT_S)) in (Outcome.MALFORMED, Outcome.TIMEOUT)
         assert server.sent_bytes < MAX_BODY_BYTES + SOCKET_BUFFERS_BYTES
 
 
@@ -178,7 +179,7 @@ def test_a_listener_that_never_accepts_is_a_timeout(connect: Connect) -> None:
         each.connect_ex(listener.getsockname())
     try:
         server = HostileServer(listener.getsockname()[1])
-        assert _asked(connect(server)) is Outcome.TIMEOUT
+        assert _asked(connect(server, SHORT_TIMEOUT_S)) is Outcome.TIMEOUT
     finally:
         for each in filler:
             each.close()

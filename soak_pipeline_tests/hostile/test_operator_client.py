@@ -29,10 +29,8 @@ from soak_pipeline_tests.hostile.server import (
     response,
 )
 from soak_pipeline_tests.target import examples
+from soak_pipeline_tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.timeout(60)
-
-TIMEOUT_S = 5.0
 SHORT_TIMEOUT_S = 0.15
 SOCKET_BUFFERS_BYTES = 16 * 1024 * 1024
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvcGVyYXRvciJ9.c2lnbmF0dXJlc2lnbmF0dXJl"
@@ -69,13 +67,13 @@ class _Resumed(Conversation):
         return first or super().hear()
 
 
-def _gateway(server: HostileServer, timeout_s: float = TIMEOUT_S) -> Gateway:
+def _gateway(server: HostileServer, timeout_s: float = PATIENCE_S) -> Gateway:
     return Gateway(examples.resolved(gateway_url=server.url), timeout_s=timeout_s)
 
 
 def _patience_s(name: str) -> float:
     """Short where nothing but the end of patience ends an exchange."""
-    return SHORT_TIMEOUT_S if name in SLOW or name in LONG_WINDED else TIMEOUT_S
+    return SHORT_TIMEOUT_S if name in SLOW or name in LONG_WINDED else PATIENCE_S
 
 
 def _is_clear(failure: Exception) -> bool:
@@ -287,7 +285,7 @@ def test_preflight_ends_before_anything_is_created(name: str) -> None:
 @pytest.mark.parametrize("lever", list(StopLever))
 @pytest.mark.parametrize("name", [*CHOSEN, "headers, a byte now and then"])
 def test_blocking_says_what_it_could_not_do(name: str, lever: StopLever, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop, "TIMEOUT_S", 1.0 if name in CHOSEN else SHORT_TIMEOUT_S)
+    monkeypatch.setattr(stop, "TIMEOUT_S", PATIENCE_S if name in CHOSEN else SHORT_TIMEOUT_S)
     monkeypatch.setattr(stop, "BLOCK_ATTEMPTS", 1)
     of = examples.with_lever(lever)
     with hostile(_behind_the_login(ALL[name])) as server:

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 
 from soak_pipeline.load.operations import INVALID_TOKEN
 from soak_pipeline_tests.hostile.secrets import Search
+from soak_pipeline_tests.waiting import wait_for
 
 SECRET = 'p/ss+w"rd-\u00e9-91'
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvcGVyYXRvciJ9.c2lnbmF0dXJlc2lnbmF0dXJl"
@@ -68,7 +68,7 @@ def test_files_tables_and_databases_are_looked_through(tmp_path: Path) -> None:
 
 def test_command_lines_and_environments_are_looked_at(tmp_path: Path) -> None:
     search = Search({"it": "a-secret-of-this-test"})
-    wait = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
+    wait = [sys.executable, "-c", "import time; print(flush=True); time.sleep(3600)"]
     with search.processes(tmp_path):
         by_line = subprocess.Popen([*wait, "--password", "a-secret-of-this-test"], stdout=subprocess.PIPE)
         by_environment = subprocess.Popen(
@@ -77,9 +77,7 @@ def test_command_lines_and_environments_are_looked_at(tmp_path: Path) -> None:
         for process in (by_line, by_environment):
             assert process.stdout is not None
             process.stdout.readline()
-        deadline = time.monotonic() + 20.0
-        while len(search.found) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: len(search.found) >= 2, "both are found")
         for process in (by_line, by_environment):
             process.kill()
             process.communicate()

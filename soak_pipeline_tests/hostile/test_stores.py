@@ -12,8 +12,6 @@ from soak_pipeline.target.timelines import read_timelines
 from soak_pipeline_tests.hostile.server import Conversation, Script, hostile
 from soak_pipeline_tests.target import examples
 
-pytestmark = pytest.mark.timeout(60)
-
 TENANT = examples.plan().tenants[0]
 SIGNED_IN = b"R\x00\x00\x00\x08\x00\x00\x00\x00" + b"Z\x00\x00\x00\x05I"
 """What PostgreSQL says to a client that it trusts: authentication is fine, ready for a query."""

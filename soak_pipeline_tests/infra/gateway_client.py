@@ -16,6 +16,7 @@ from infra.acp.gateway.app import Gateway
 from infra.acp.gateway.services import Services, open_services
 from infra.acp.seed import seed_admin
 from soak_pipeline_tests.infra.servers import Servers
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 ADMIN_EMAIL = "admin@acp.example"
 ADMIN_PASSWORD = "correct-horse-battery"
@@ -107,7 +108,7 @@ def with_gateway(servers: Servers, scenario: Callable[[GatewayUnderTest], Awaita
     """Run one scenario against a fresh worker."""
 
     async def run() -> Result:
-        async with asyncio.timeout(60), gateway(servers, **changes) as opened:
+        async with asyncio.timeout(PATIENCE_S), gateway(servers, **changes) as opened:
             return await scenario(opened)
 
     return asyncio.run(run())

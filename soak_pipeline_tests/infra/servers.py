@@ -18,8 +18,8 @@ from infra.acp import schema
 from infra.acp.embedded import postgres as embedded_postgres
 from infra.acp.embedded import redis as embedded_redis
 from infra.acp.settings import DATABASE_NAMES, Settings
+from soak_pipeline_tests.waiting import PATIENCE_S
 
-START_WITHIN_S = 30.0
 PASSWORD = secrets.token_hex(8)
 
 
@@ -77,7 +77,7 @@ def redis_in(directory: Path, program: Path | None = None) -> Iterator[str]:
     server.prepare()
     with _process(server.command(), server.data, stdin=server.configuration(PASSWORD)):
         url = f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
-        embedded_redis.wait_until_ready(url, START_WITHIN_S)
+        embedded_redis.wait_until_ready(url, PATIENCE_S)
         yield url
 
 
@@ -87,7 +87,7 @@ def _postgres(directory: Path) -> Iterator[str]:
     server.prepare(PASSWORD)
     with _process(server.command(), directory, options=server.process_options()):
         dsn = f"postgresql://{embedded_postgres.SUPERUSER}:{PASSWORD}@127.0.0.1:{server.port}"
-        embedded_postgres.wait_until_ready(f"{dsn}/postgres", START_WITHIN_S)
+        embedded_postgres.wait_until_ready(f"{dsn}/postgres", PATIENCE_S)
         yield dsn
     server.wipe()
 
@@ -105,7 +105,7 @@ def _process(arguments: list[str], directory: Path, stdin: bytes = b"", options:
         # PostgreSQL's fast shutdown; Redis stops as well.
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(10)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

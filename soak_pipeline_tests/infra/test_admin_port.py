@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from infra.acp.settings import Settings, from_environment
 from infra.acp.state import StackRecord, StateDirectory
 from infra.acp.supervisor import SUPERVISOR_LOCK, Supervisor
 from soak_pipeline_tests.infra.servers import free_port
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
 
 TOKEN = "a-token-that-nobody-else-has"
 DSN = "postgresql://127.0.0.1:1/none"
@@ -55,7 +55,7 @@ def ask(port: int, method: str, path: str, body: Any = None, token: str = TOKEN)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -174,7 +174,7 @@ def test_the_stop_signal_reaches_the_process_and_not_the_port(tmp_path: Path) ->
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 7
+        assert process.wait(PATIENCE_S) == 7
     finally:
         process.kill()
         process.wait()
@@ -258,18 +258,19 @@ def test_the_supervisor_gives_a_process_the_faults_of_its_role_and_again_when_it
 
         def given() -> dict[str, Any]:
             assert child.process is not None
-            assert child.process.wait(20) == 0
+            assert child.process.wait(PATIENCE_S) == 0
             return faults.parse((state.logs / "gateway-0.log").read_text().splitlines()[-1])
 
         supervisor._start(child)
         first = state.read_faults()["clock_off"]
         assert given() == {"clock_off": first}
         state.write_faults({**state.read_faults(), "latency_drift": faults.checked("latency_drift", {})})
-        deadline = time.monotonic() + 20
-        while not child.restarts:
-            assert time.monotonic() < deadline
+
+        def is_restarted() -> bool:
             supervisor._restart_dead()
-            time.sleep(0.02)
+            return bool(child.restarts)
+
+        wait_for(is_restarted, "the process runs again")
         # Set when it was set, and not when the process was started again.
         assert given() == {"clock_off": first, "latency_drift": state.read_faults()["latency_drift"]}
 

@@ -18,6 +18,7 @@ from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.cli import app
 from soak_pipeline.target.config import load_target
 from soak_pipeline_tests.policies import profile_of
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 WORKFLOWS = sorted((PROJECT_ROOT / "infra" / "ci").glob("*.yaml"))
 LEVELS = {"pull-request": "pull_request", "nightly": "nightly", "pre-release": "pre_release"}
@@ -58,7 +59,9 @@ def test_there_is_one_per_level_and_one_proof() -> None:
 
 def test_they_follow_the_schema_of_github() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
-    done = subprocess.run([*command, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [*command, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -66,7 +69,7 @@ def test_the_schema_finds_a_mistake(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(WORKFLOWS[0].read_text().replace("runs-on:", "run-on:"))
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(wrong)]
-    assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 1
+    assert subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE_S).returncode == 1
 
 
 @each

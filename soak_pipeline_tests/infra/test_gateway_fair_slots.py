@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.acp.gateway.fair_slots import ACTIVE_FOR_S, FairSlots, QueueFull
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 class Clock:
@@ -148,7 +149,7 @@ def test_whatever_happens_slots_are_bounded_and_all_come_back(
             if cancelled:
                 task.cancel()
             jobs.append(task)
-        outcomes = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), 5)
+        outcomes = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), PATIENCE_S)
         assert most <= count
         assert (slots.running, slots.waiting) == (0, 0)
         assert sum(served.values()) == sum(outcome is None for outcome in outcomes)

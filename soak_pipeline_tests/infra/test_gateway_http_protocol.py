@@ -12,6 +12,7 @@ import uvicorn
 from infra.acp.gateway.cork import CorkedHttpProtocol, _CorkedTransport
 from infra.acp.gateway.http import Response, send_response
 from soak_pipeline_tests.infra.servers import free_port
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 async def _chunks() -> AsyncIterator[bytes]:
@@ -55,7 +56,7 @@ def exchange(sent: bytes) -> bytes:
     """Send bytes on one connection and read until the server closes it."""
 
     async def run() -> bytes:
-        async with asyncio.timeout(20), serving(application) as port:
+        async with asyncio.timeout(PATIENCE_S), serving(application) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             answer = await reader.read()

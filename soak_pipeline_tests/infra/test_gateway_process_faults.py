@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -23,8 +22,8 @@ from infra.acp.seed import seed_admin
 from infra.acp.settings import Settings, variable
 from soak_pipeline_tests.infra.gateway_client import ADMIN_EMAIL, ADMIN_PASSWORD, BENIGN, USER_PASSWORD
 from soak_pipeline_tests.infra.servers import Servers, free_port
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
 
-WITHIN_S = 30.0
 TENANT_ID = "22222222-2222-4222-8222-222222222222"
 TOKEN = "a-token-that-nobody-else-has"
 
@@ -61,7 +60,7 @@ def running(servers: Servers, faults: str = "") -> Iterator[Running]:
     process = start(settings, faults)
     try:
         url = f"http://127.0.0.1:{settings.gateway_port}"
-        wait_until(lambda: answers(f"{url}/health"), "the gateway serves")
+        wait_for(lambda: answers(f"{url}/health"), "the gateway serves")
         headers = provision(url)
         yield Running(process, url, f"http://127.0.0.1:{settings.admin_port}", headers)
     finally:
@@ -105,13 +104,6 @@ def provision(url: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token['data']['access_token']}", "X-Agent-ID": agent_id}
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {WITHIN_S} s"
-        time.sleep(0.05)
-
-
 def test_faults_are_had_from_the_start_and_set_and_cleared_while_it_serves(servers: Servers) -> None:
     with running(servers, "clock_off:offset_s=3600") as gateway:
 
@@ -131,9 +123,9 @@ def test_faults_are_had_from_the_start_and_set_and_cleared_while_it_serves(serve
         assert gateway.fault("DELETE", "truncated_bodies") == 200
         assert gateway.call().status_code == 200
         assert gateway.fault("DELETE", "clock_off") == 200
-        wait_until(lambda: abs(seconds_ahead()) < 60, "the clock is right again")
+        wait_for(lambda: abs(seconds_ahead()) < 60, "the clock is right again")
         gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(WITHIN_S) == 0
+        assert gateway.process.wait(PATIENCE_S) == 0
 
 
 def test_a_killed_process_leaves_a_timeline_open(servers: Servers, client: redis.Redis) -> None:
@@ -148,8 +140,8 @@ def test_a_killed_process_leaves_a_timeline_open(servers: Servers, client: redis
                 return True
             return False
 
-        wait_until(is_dead, "the process is dead")
-        assert gateway.process.wait(WITHIN_S) == -signal.SIGKILL
+        wait_for(is_dead, "the process is dead")
+        assert gateway.process.wait(PATIENCE_S) == -signal.SIGKILL
     entries: Any = client.xrange(events.FLIGHT_STREAM)
     told = [events.decode_flight(fields) for _, fields in entries]
     opened = [event.request_id for event in told if event.status == "in_progress"]

@@ -26,6 +26,7 @@ from soak_pipeline_tests.infra.platform_events import (
     write_audit,
 )
 from soak_pipeline_tests.infra.servers import Servers
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 def write_all(servers: Servers, client: redis.Redis) -> None:
@@ -199,7 +200,7 @@ def test_a_worker_keeps_up_with_chains_that_nobody_asks_for(servers: Servers, cl
         task = asyncio.create_task(verifiers.keep_up(interval_s=0.05))
         key = f"acp:audit_verify_checkpoint:{tenant.tenant_id}"
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while (kept := await opened.services.link.execute("HGET", key, "position")) is None:
                     await asyncio.sleep(0.05)
         finally:

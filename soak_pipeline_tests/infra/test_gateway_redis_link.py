@@ -10,13 +10,14 @@ import pytest
 
 from infra.acp.gateway.redis_link import RedisLink, RedisUnavailable
 from soak_pipeline_tests.infra.servers import Servers, free_port
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.every_redis
 
 
 def run(scenario: Coroutine[None, None, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await scenario
 
     asyncio.run(bounded())

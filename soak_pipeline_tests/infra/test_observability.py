@@ -17,6 +17,7 @@ from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.load.exporter import SessionCollector
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline_tests.load.example_run import example_plan, example_session, provisioned_for
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 FOLDER = PROJECT_ROOT / "infra" / "observability"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana-dashboard.json").read_text())
@@ -105,6 +106,6 @@ def test_prometheus_takes_the_configuration() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,6 +17,7 @@ import pytest
 from infra.acp import processes, stack
 from infra.acp.embedded import postgres
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, StateError, connection_environment, dsn_of
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 def record(**changes: object) -> StackRecord:
@@ -129,7 +130,7 @@ def test_a_process_is_only_found_with_its_own_start_time() -> None:
 
 
 def test_cleaning_up_stops_what_a_crash_left_and_nothing_else(state: StateDirectory) -> None:
-    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleeper = [sys.executable, "-c", "import time; time.sleep(3600)"]
     left, stranger = subprocess.Popen(sleeper), subprocess.Popen(sleeper)
     try:
         state.write_record(
@@ -141,7 +142,7 @@ def test_cleaning_up_stops_what_a_crash_left_and_nothing_else(state: StateDirect
             )
         )
         assert stack.clean_up(state) == 1
-        left.wait(10)
+        left.wait(PATIENCE_S)
         assert stranger.poll() is None
         assert state.read_record() is None
     finally:
@@ -156,7 +157,7 @@ def test_a_process_that_ignores_the_signal_is_killed() -> None:
             sys.executable,
             "-c",
             "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-            " print('ready', flush=True); time.sleep(60)",
+            " print('ready', flush=True); time.sleep(3600)",
         ],
         stdout=subprocess.PIPE,
     )
@@ -166,7 +167,7 @@ def test_a_process_that_ignores_the_signal_is_killed() -> None:
     assert found is not None
     processes.stop([found], signal.SIGTERM, 0.2)
     assert not found.is_running()
-    stubborn.wait(10)
+    stubborn.wait(PATIENCE_S)
     stubborn.stdout.close()
 
 

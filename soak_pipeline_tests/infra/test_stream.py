@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from infra.acp.events import MalformedEvent
 from infra.acp.workers.stream import Fields, Stream, StreamCollector, StreamReader, StreamWorker
 from soak_pipeline_tests.infra.platform_events import NOT_STOPPED
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.every_redis
 
@@ -182,7 +183,7 @@ def test_run_goes_on_after_a_failure_and_ends_when_told(client: redis.Redis) -> 
     thread = threading.Thread(target=worker.run, args=[stop, between])
     thread.start()
     recorder.failure = None
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert recorder.written == ["a"]
 

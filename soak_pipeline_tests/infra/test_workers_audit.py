@@ -26,6 +26,7 @@ from soak_pipeline_tests.infra.platform_events import (
     write_audit,
 )
 from soak_pipeline_tests.infra.servers import Servers
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 COUNTERS = "SELECT tenant_id::text, row_count, billable_count FROM audit_counters ORDER BY tenant_id"
 
@@ -191,9 +192,9 @@ def test_no_fork_among_concurrent_writers_even_while_redis_loses_their_locks(
     for thread in (chaos, *threads):
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     finished.set()
-    chaos.join(5)
+    chaos.join(PATIENCE_S)
     assert failures == []
     for tenant in TENANTS:
         verifier = verified(servers, tenant)

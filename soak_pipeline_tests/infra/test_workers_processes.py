@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -31,13 +31,13 @@ from soak_pipeline_tests.infra.platform_events import (
     verified,
 )
 from soak_pipeline_tests.infra.servers import Servers, free_port
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
 
 WORKERS = ("audit", "usage", "flight", "graph", "sealer")
 RUN = (
     "import importlib, sys; from infra.acp.settings import from_environment;"
     " sys.exit(importlib.import_module('infra.acp.workers.' + sys.argv[1]).main(from_environment()))"
 )
-SETTLED_WITHIN_S = 60.0
 
 
 def start(worker: str, settings: Settings) -> subprocess.Popen[bytes]:
@@ -54,13 +54,6 @@ def running(settings: Settings, *workers: str) -> Iterator[dict[str, subprocess.
         for process in processes.values():
             process.kill()
             process.wait()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SETTLED_WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {SETTLED_WITHIN_S} s"
-        time.sleep(0.05)
 
 
 def send_calls(client: redis.Redis, count: int) -> list[tuple[str, str]]:
@@ -115,7 +108,7 @@ def test_killed_suspended_and_cut_off_at_any_moment_they_lose_nothing_and_repeat
                 processes[victim].kill()
                 processes[victim].wait()
                 processes[victim] = start(victim, settings)
-        wait_until(lambda: is_settled(servers, client, len(calls)), "all events written, billed and sealed")
+        wait_for(lambda: is_settled(servers, client, len(calls)), "all events written, billed and sealed")
         assert all(process.poll() is None for process in processes.values())
 
     requests = sorted(request for _, request in calls)
@@ -145,10 +138,10 @@ def test_killed_suspended_and_cut_off_at_any_moment_they_lose_nothing_and_repeat
 def test_asked_to_stop_they_finish_what_they_hold_and_leave_with_0(servers: Servers, client: redis.Redis) -> None:
     with running(servers.settings(), *WORKERS) as processes:
         send_calls(client, 30)
-        wait_until(lambda: is_settled(servers, client, 30), "all events written, billed and sealed")
+        wait_for(lambda: is_settled(servers, client, 30), "all events written, billed and sealed")
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
-        assert {worker: process.wait(20) for worker, process in processes.items()} == dict.fromkeys(WORKERS, 0)
+        assert {worker: process.wait(PATIENCE_S) for worker, process in processes.items()} == dict.fromkeys(WORKERS, 0)
     for stream, group in (
         (events.AUDIT_STREAM, events.AUDIT_GROUP),
         (events.FLIGHT_STREAM, events.FLIGHT_GROUP),
@@ -164,7 +157,7 @@ def test_a_lock_left_by_a_dead_writer_holds_the_chain_up_for_its_time_to_live_on
     client.set(key, "a dead writer's token", px=1_000)
     send_audit(client, audit_event())
     with running(servers.settings(), "audit"):
-        wait_until(lambda: client.xlen(events.AUDIT_STREAM) == 0, "the event written")
+        wait_for(lambda: client.xlen(events.AUDIT_STREAM) == 0, "the event written")
     assert verified(servers, TENANTS[0]).processed_count == 1
 
 
@@ -184,7 +177,7 @@ def test_each_tells_its_own_state_and_that_of_its_queue(servers: Servers, client
 
     def metrics_of(worker: str) -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{ports[worker]}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports[worker]}/metrics", timeout=PATIENCE_S) as answer:
                 return str(answer.read().decode())
         except OSError:
             return ""
@@ -198,7 +191,7 @@ def test_each_tells_its_own_state_and_that_of_its_queue(servers: Servers, client
                 text = metrics_of(worker)
                 return all(name in text for name in wanted)
 
-            wait_until(complete, f"metrics of {worker}")
+            wait_for(complete, f"metrics of {worker}")
     finally:
         for process in processes.values():
             process.kill()

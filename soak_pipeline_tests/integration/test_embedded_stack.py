@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,9 @@ import psutil
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
-from soak_pipeline_tests.load.processes import is_gone
+from soak_pipeline_tests.waiting import PATIENCE_S, is_gone, wait_for, wait_until_gone
 
 pytestmark = pytest.mark.integration
-
-WITHIN_S = 60.0
 
 
 @dataclass
@@ -52,7 +50,7 @@ class Stack:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE_S,
             **options,
         )
 
@@ -90,13 +88,6 @@ def stack() -> Iterator[Stack]:
 
 def pids(report: dict[str, Any]) -> dict[str, int]:
     return {item["name"]: item["pid"] for item in report["processes"]}
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WITHIN_S:.0f} s: {what}"
-        time.sleep(0.1)
 
 
 def logged_in(stack: Stack) -> tuple[str, dict[str, str]]:
@@ -140,7 +131,7 @@ def test_a_stack_comes_up_serves_and_leaves_nothing_behind(stack: Stack) -> None
         queues = httpx.get(f"{url}/system/health").json()["queues"]
         return queues["audit_stream_length"] == 0 and queues["flight_stream_length"] == 0
 
-    wait_until(drained, "the workers have written everything")
+    wait_for(drained, "the workers have written everything")
     verified = httpx.get(f"{url}/audit/logs/verify", headers=headers).json()["data"]
     assert verified["valid"]
     assert verified["processed_count"] >= asked + 1
@@ -164,12 +155,12 @@ def test_a_killed_worker_is_replaced_and_the_rest_goes_on(stack: Stack) -> None:
         now = {item["name"]: item for item in stack.status()["processes"]}
         return all(now[name]["pid"] != before[name] and now[name]["alive"] for name in ("gateway-0", "audit"))
 
-    wait_until(replaced, "both run again")
+    wait_for(replaced, "both run again")
     after = stack.status()
     assert {item["name"]: item["restarts"] for item in after["processes"]}["audit"] == 1
     assert pids(after)["gateway-1"] == before["gateway-1"]
     url, headers = logged_in(stack)
-    wait_until(lambda: httpx.get(f"{url}/auth/me", headers=headers).status_code == 200, "it serves")
+    wait_for(lambda: httpx.get(f"{url}/auth/me", headers=headers).status_code == 200, "it serves")
 
 
 def test_what_a_crash_has_left_is_replaced_and_the_data_is_kept(stack: Stack) -> None:
@@ -178,7 +169,7 @@ def test_what_a_crash_has_left_is_replaced_and_the_data_is_kept(stack: Stack) ->
     tenant = {"tenant_id": "11111111-1111-4111-8111-111111111111", "name": "kept", "rpm_limit": 1234}
     assert httpx.post(f"{url}/auth/tenants", json=tenant, headers=headers).status_code == 201
     os.kill(before["supervisor"], signal.SIGKILL)
-    wait_until(lambda: is_gone(before["supervisor"]), "the supervisor is gone")
+    wait_until_gone(before["supervisor"])
     assert stack.status()["phase"] == "crashed"
     assert stack.run("env").returncode == 1
 
@@ -191,7 +182,7 @@ def test_what_a_crash_has_left_is_replaced_and_the_data_is_kept(stack: Stack) ->
 
     assert stack.run("up", "--fresh").returncode == 1
     os.kill(after["supervisor"], signal.SIGKILL)
-    wait_until(lambda: is_gone(after["supervisor"]), "the supervisor is gone")
+    wait_until_gone(after["supervisor"])
     assert stack.down().returncode == 0
     assert all(is_gone(pid) for pid in after.values())
     stack.up("--fresh")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,7 +14,8 @@ import psycopg
 import pytest
 import redis
 
-from soak_pipeline_tests.integration.test_embedded_stack import Stack, logged_in, pids, stack, wait_until
+from soak_pipeline_tests.integration.test_embedded_stack import Stack, logged_in, pids, stack
+from soak_pipeline_tests.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -83,21 +83,21 @@ def test_a_killed_gateway_leaves_a_timeline_open_and_has_its_faults_again_when_r
         call()
         return pids(stack.status())["gateway-0"] != pids(report)["gateway-0"]
 
-    wait_until(is_restarted, "gateway-0 killed and restarted")
+    wait_for(is_restarted, "gateway-0 killed and restarted")
     stack.run("fault", "clear", "gateway_killed")
     found = faults_of(stack)
     assert found["clock_off"]["set_in"] == ["gateway-0", "gateway-1", "sealer"]
     assert found["gateway_killed"]["set_in"] == []
     assert pids(stack.status())["gateway-1"] == pids(report)["gateway-1"]
     dsn = stack.environment()["ACP_FLIGHT_DSN"]
-    wait_until(lambda: timelines(dsn, "in_progress") >= 1, "a timeline that nobody closes")
+    wait_for(lambda: timelines(dsn, "in_progress") >= 1, "a timeline that nobody closes")
     assert stack.run("fault", "clear").returncode == 0
 
     def is_on_time() -> bool:
         dated = parsedate_to_datetime(httpx.get(f"{url}/health").headers["date"])
         return abs((dated - datetime.now(UTC)).total_seconds()) < 60
 
-    wait_until(is_on_time, "the clock right again")
+    wait_for(is_on_time, "the clock right again")
 
 
 def test_a_fault_of_a_tenant_and_one_of_the_surface_bite_in_every_process(stack: Stack) -> None:
@@ -144,11 +144,8 @@ def test_what_leaks_shows_in_the_gateways_own_gauges(stack: Stack) -> None:
     before = open_files()
     for _ in range(60):
         call()
-    deadline = time.monotonic() + 20
-    while open_files() < before + 60:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for(lambda: open_files() >= before + 60, "every call has left a file open")
     found = stack.environment()
-    wait_until(lambda: timelines(found["ACP_FLIGHT_DSN"], "ok") == 60, "every call's timeline is closed")
+    wait_for(lambda: timelines(found["ACP_FLIGHT_DSN"], "ok") == 60, "every call's timeline is closed")
     with redis.Redis.from_url(found["ACP_REDIS_URL"]) as client:
         assert client.xlen("acp:flight_events") == 120

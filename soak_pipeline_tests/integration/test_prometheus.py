@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +22,8 @@ from soak_pipeline_tests.infra.servers import free_port
 from soak_pipeline_tests.policies import default_thresholds
 from soak_pipeline_tests.target import examples
 from soak_pipeline_tests.target.prometheus_server import PROMETHEUS, WITHOUT, start_prometheus
+from soak_pipeline_tests.waiting import wait_for
 
-WITHIN_S = 60.0
 LATEST_SAMPLE_S = 5.0
 """Age of a sample that is fresh, on a machine that has other things to do (seconds)."""
 
@@ -61,13 +61,6 @@ def prometheus(scraped: str, directory: Path) -> Iterator[str]:
         process.wait()
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} within {WITHIN_S:g} s"
-        time.sleep(0.1)
-
-
 def count_of(url: str, tenant_id: str) -> float | None:
     """The newest count of a tenant that the Prometheus has; None before it has any."""
     now = datetime.now(UTC)
@@ -91,15 +84,15 @@ def test_the_histogram_of_the_window_comes_through_a_prometheus(tmp_path: Path) 
     with exporter() as (address, histogram), prometheus(address, tmp_path) as url:
         for _ in range(40):  # The warm-up, all of it slow: it must not count.
             histogram.labels(tenant_id, "POST", "/execute/{tool}").observe(0.9)
-        wait_until(lambda: count_of(url, tenant_id) == 40, "the warm-up is scraped")
+        wait_for(lambda: count_of(url, tenant_id) == 40, "the warm-up is scraped")
         start_s = math.ceil(time.time() - epoch_s)
-        wait_until(lambda: time.time() - epoch_s > start_s + 0.5, "the window begins")
+        wait_for(lambda: time.time() - epoch_s > start_s + 0.5, "the window begins")
         for path in ("/execute/{tool}", "/audit/logs"):  # A path that is first called within the window.
             for seconds in (*[0.05] * 60, *[0.25] * 20, *[0.251] * 5):
                 histogram.labels(tenant_id, "POST", path).observe(seconds)
-        wait_until(lambda: count_of(url, tenant_id) == 40 + 170, "the window is scraped")
+        wait_for(lambda: count_of(url, tenant_id) == 40 + 170, "the window is scraped")
         end_s = math.ceil(time.time() - epoch_s) + 1
-        wait_until(lambda: time.time() - epoch_s > end_s + 0.5, "the window ends")
+        wait_for(lambda: time.time() - epoch_s > end_s + 0.5, "the window ends")
 
         latencies = server_latency_from_prometheus(plan, url, start_s, end_s)
         other = msgspec.structs.replace(plan, thresholds=default_thresholds(gateway_latency_ms_p95_max=200.0))
@@ -126,16 +119,16 @@ def test_a_prometheus_that_was_away_for_the_end_of_the_window_says_so(tmp_path: 
         observed = histogram.labels(tenant_id, "POST", "/execute/{tool}")
         observed.observe(0.1)
         with prometheus(address, tmp_path) as url:
-            wait_until(lambda: count_of(url, tenant_id) == 1, "the page is scraped")
+            wait_for(lambda: count_of(url, tenant_id) == 1, "the page is scraped")
             start_s = math.ceil(time.time() - epoch_s)
-            wait_until(lambda: time.time() - epoch_s > start_s + 1.0, "the window begins")
+            wait_for(lambda: time.time() - epoch_s > start_s + 1.0, "the window begins")
         gone_s = time.time() - epoch_s
         observed.observe(0.1)  # Nobody sees this one.
         end_s = math.ceil(gone_s) + 3 * LATEST_SAMPLE_S
-        wait_until(lambda: time.time() - epoch_s > end_s, "the window ends")
+        wait_for(lambda: time.time() - epoch_s > end_s, "the window ends")
         # Nothing more is scraped: the page is gone as well.
     with prometheus(address, tmp_path) as url:
-        wait_until(lambda: count_of(url, tenant_id) == 1, "Prometheus answers again")
+        wait_for(lambda: count_of(url, tenant_id) == 1, "Prometheus answers again")
         latency = server_latency_from_prometheus(plan, url, start_s, end_s)[0]
 
     assert (latency.requests, latency.source) == (0, HistogramSource.PROMETHEUS)
@@ -146,7 +139,7 @@ def test_a_prometheus_that_was_away_for_the_end_of_the_window_says_so(tmp_path: 
 def test_a_prometheus_that_refuses_the_query_is_unreadable(tmp_path: Path) -> None:
     with exporter() as (address, _), prometheus(address, tmp_path) as url:
         now = datetime.now(UTC)
-        wait_until(lambda: _answers(url, now), "Prometheus answers")
+        wait_for(lambda: _answers(url, now), "Prometheus answers")
         with pytest.raises(Unreadable, match="Prometheus"):
             prometheus_range(url, "sum(", now, now, 1.0)
 

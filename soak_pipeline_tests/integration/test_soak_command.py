@@ -7,22 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline_tests.hostile.secrets import Search
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for, wait_until_gone
 
 pytestmark = pytest.mark.integration
-
-WITHIN_S = 90.0
-T = TypeVar("T")
 
 
 @dataclass
@@ -81,7 +78,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
             process.send_signal(signal.SIGINT)
         for process in operator.started:
             try:
-                process.communicate(timeout=WITHIN_S)
+                process.communicate(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
         subprocess.run(
@@ -90,7 +87,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
             cwd=PROJECT_ROOT,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
 
@@ -102,7 +99,7 @@ def test_a_killed_run_leaves_no_load_and_the_next_one_starts_cleanly(operator: O
     killed.communicate()
     harness = [process for process in family if "soak_pipeline" in _command_line(process)]
     assert harness, "the pipeline runs in processes of its own"
-    wait_for(lambda: not any(map(_is_alive, harness)), "the pipeline of the killed command has ended")
+    wait_until_gone(*harness)
     assert not (first / "verdict.json").exists()
 
     second = operator.soak()
@@ -111,16 +108,16 @@ def test_a_killed_run_leaves_no_load_and_the_next_one_starts_cleanly(operator: O
     platform = _json(operator.directory / "platform" / "stack.json")["processes"]
     with search.processes(operator.directory, [process["pid"] for process in platform]):
         refused = operator.soak()
-        output, _ = refused.communicate(timeout=WITHIN_S)
+        output, _ = refused.communicate(timeout=PATIENCE_S)
         assert refused.returncode == 254, output
         assert "held by another soak" in output
 
         everything = [*harness, *psutil.Process(second.pid).children(recursive=True)]
         second.send_signal(signal.SIGINT)
-        output, _ = second.communicate(timeout=WITHIN_S)
+        output, _ = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 2, output
     assert "cancelled by the operator" in output
-    wait_for(lambda: not any(map(_is_alive, everything)), "nothing is left")
+    wait_until_gone(*everything)
     assert _stack_phase(operator) == "down"
 
     search.data("what the command printed", output.encode())
@@ -139,7 +136,7 @@ def _stack_phase(operator: Operator) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     return str(json.loads(answer.stdout)["phase"])
 
@@ -157,19 +154,3 @@ def _command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_for(question: Callable[[], T | None], what: str) -> T:
-    """The first true answer of a question, within `WITHIN_S`."""
-    deadline = time.monotonic() + WITHIN_S
-    while not (answer := question()):
-        assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s: {what}"
-        time.sleep(0.2)
-    return answer

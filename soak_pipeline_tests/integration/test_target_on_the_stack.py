@@ -42,6 +42,7 @@ from soak_pipeline.telemetry.server_latency import server_latency_from_telemetry
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.infra.redis_programs import newest_redis
 from soak_pipeline_tests.infra.servers import running_redis
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -103,7 +104,7 @@ def environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 def _acp(variables: dict[str, str], *arguments: str) -> str:
     answer = subprocess.run(
         [sys.executable, "-m", "infra.acp", *arguments],
-        env=variables, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120,
+        env=variables, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
@@ -182,9 +183,9 @@ def test_the_silence_is_proven(run: Run) -> None:
 
 
 def test_the_evidence_of_a_clean_run_is_clean(run: Run) -> None:
-    drain = wait_for_drain(run.resolved, run.plan, load_stopped_unix_s=run.stopped_unix_s, timeout_s=60)
+    drain = wait_for_drain(run.resolved, run.plan, load_stopped_unix_s=run.stopped_unix_s, timeout_s=PATIENCE_S)
     assert (drain.drained, set(drain.left.values())) == (True, {0})
-    assert wait_for_roots(run.resolved, run.plan, timeout_s=30) == 0
+    assert wait_for_roots(run.resolved, run.plan, timeout_s=PATIENCE_S) == 0
     for index, tenant in enumerate(run.tenants):
         audit = run.audit(index)
         ours, platforms = audit.chain.independent, audit.chain.platform
@@ -199,7 +200,8 @@ def test_the_evidence_of_a_clean_run_is_clean(run: Run) -> None:
         assert (books.audit_without_usage, books.usage_without_audit, books.billed_twice) == (0, 0, 0)
         assert (books.outbox_pending, books.outbox_failed) == (0, 0)
         for root in audit.roots:
-            assert (root.present, root.covers_last_row, root.signature_valid, root.root_hash_matches) == (True,) * 4
+            is_right = root.present, root.covers_last_row, root.signature_valid, root.root_hash_matches
+            assert is_right == (True,) * 4, root
         timelines = read_timelines(run.resolved, run.plan.tenants[index])
         assert timelines.total is not None
         assert timelines.total >= len(run.request_ids[tenant.name])
@@ -210,7 +212,7 @@ def test_the_evidence_of_a_clean_run_is_clean(run: Run) -> None:
 
 
 def test_the_fanouts_graph_has_a_node_per_agent_and_an_edge_per_call(run: Run) -> None:
-    assert wait_for_drain(run.resolved, run.plan, load_stopped_unix_s=run.stopped_unix_s, timeout_s=60).drained
+    assert wait_for_drain(run.resolved, run.plan, load_stopped_unix_s=run.stopped_unix_s, timeout_s=PATIENCE_S).drained
     fanout = run.tenants[1]
     allowed = [ids for index, ids in enumerate(run.request_ids["B"]) if index % 7 < 5]
     graph = read_graph(run.resolved, run.plan.tenants[1], fanout.fanout_agents, allowed)

@@ -9,8 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,10 +16,9 @@ import psutil
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for, wait_until_gone
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-PATIENCE_S = 200.0
+pytestmark = pytest.mark.integration
 
 
 def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
@@ -48,14 +45,14 @@ def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> 
         assert process.poll() is None, log.read_text()
         query = "{ assetNodes { assetKey { path } } }"
         with contextlib.suppress(httpx.HTTPError, ValueError):
-            answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=10).json()
+            answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=PATIENCE_S).json()
             return [node["assetKey"]["path"][-1] for node in answer["data"]["assetNodes"]]
         return []
 
     try:
         wait_for(lambda: "report" in assets(), "the pipeline is served")
         assert f"Dagster UI: http://127.0.0.1:{port}" in log.read_text()
-        assert httpx.get("http://127.0.0.1:22000/health", timeout=10).is_success
+        assert httpx.get("http://127.0.0.1:22000/health", timeout=PATIENCE_S).is_success
         platform = json.loads((tmp_path / "platform" / "stack.json").read_text())["processes"]
         family = [
             *psutil.Process(process.pid).children(recursive=True),
@@ -69,18 +66,4 @@ def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> 
     assert code == 0, log.read_text()
     assert "superseded" not in log.read_text(), "a warning that no operator can act on"
     assert log.read_text().splitlines()[-1].startswith("soak ui: Dagster and the stack have ended")
-    wait_for(lambda: not any(map(is_alive, family)), "nothing is left")
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_for(question: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not question():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
-        time.sleep(0.25)
+    wait_until_gone(*family)

@@ -36,8 +36,9 @@ from soak_pipeline.stages.teardown import teardown
 from soak_pipeline.target.config import load_target, resolve
 from soak_pipeline_tests.hostile.secrets import Search
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
+from soak_pipeline_tests.waiting import PATIENCE_S
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 EMBEDDED = PROJECT_ROOT / "infra" / "targets" / "embedded.yaml"
 STATISTICAL = {"quiet_tenants_are_protected", "gateway_p95_is_under_slo", "load_was_valid"}
@@ -78,7 +79,7 @@ def _platform(directory: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     return done.stdout
 

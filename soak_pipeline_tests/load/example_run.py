@@ -15,6 +15,7 @@ from soak_pipeline.model.target import Target
 from soak_pipeline.model.traffic import Kind, Phase
 from soak_pipeline_tests.load.small_platform import OPERATOR_EMAIL, OPERATOR_PASSWORD, Behaviour
 from soak_pipeline_tests.policies import MIX, default_thresholds, plan_by, profile_of
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 RUN_ID = "20261123T073000Z"
 ENVIRONMENT = {"ACP_ADMIN_EMAIL": OPERATOR_EMAIL, "ACP_ADMIN_PASSWORD": OPERATOR_PASSWORD}
@@ -27,6 +28,7 @@ def example_plan(**changes: object) -> Plan:
         spawn_per_second=100.0,
         telemetry_interval_s=1.0,
         fanout=msgspec.structs.replace(profile_of("smoke").fanout, agents=6, calls_per_agent=3, revoked_agents=2),
+        request_timeout_s=PATIENCE_S / 10,
     )
     return plan_by(
         run_id=RUN_ID,

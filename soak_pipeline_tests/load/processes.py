@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-import psutil
 
 
 def load_processes(run_dir: Path, role: str = "") -> dict[int, str]:
@@ -26,20 +22,3 @@ def load_processes(run_dir: Path, role: str = "") -> dict[int, str]:
             if f"soak_pipeline.load.{role}" in line:
                 found[int(folder.name)] = line
     return found
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> float:
-    """Waits for a condition; how long it took (seconds)."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < limit_s, f"after {limit_s:g} s still not: {what}"
-        time.sleep(0.05)
-    return time.monotonic() - begun
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, also where nobody reaps it."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True

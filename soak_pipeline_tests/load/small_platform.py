@@ -25,6 +25,7 @@ import msgspec
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.model.credentials import tenant_password
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 OPERATOR_EMAIL = "operator@soak.example"
 OPERATOR_PASSWORD = "correct horse battery staple 42"
@@ -37,7 +38,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
         run_id: from which, with the operator's password, the accounts' passwords follow.
         tenants: name -> tenant id.
         service_s: time that an execution takes.
-        token_life_s: life of a token.
+        token_life_s: life of a token, as it says.
+        token_grace_s: for so long it takes tokens that have expired.
         stall_after_s, stall_s: once, this long after the first execution, nothing is answered for so long.
         refresh_works: false answers 403 to refreshes.
         logins_work: false answers 401 to every login.
@@ -51,6 +53,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     tenants: dict[str, str]
     service_s: float = 0.002
     token_life_s: float = 900.0
+    token_grace_s: float = 0.0
     stall_after_s: float = 0.0
     stall_s: float = 0.0
     refresh_works: bool = True
@@ -120,7 +123,7 @@ class Platform:
     def new_token(self, tenant: str) -> dict[str, Any]:
         token = f"{uuid.uuid4().hex}.{uuid.uuid4().hex}.{uuid.uuid4().hex}"
         life_s = self.behaviour.token_life_s
-        self.tokens[token] = (tenant, time.monotonic() + life_s)
+        self.tokens[token] = (tenant, time.monotonic() + life_s + self.behaviour.token_grace_s)
         return {"success": True, "data": {"access_token": token, "token_type": "bearer", "expires_in": life_s}}
 
     def execute(self, now: float, tool: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Any, float]:
@@ -240,14 +243,14 @@ class RunningPlatform:
 
     def seen(self) -> dict[str, Any]:
         """What it has seen; see `Platform.report`."""
-        with urllib.request.urlopen(f"{self.url}/_seen", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.url}/_seen", timeout=PATIENCE_S) as response:
             report: dict[str, Any] = json.load(response)
             return report
 
     def open_token(self) -> str:
         """A token of the operator."""
         body = json.dumps({"email": OPERATOR_EMAIL, "password": OPERATOR_PASSWORD}).encode()
-        with urllib.request.urlopen(f"{self.url}/auth/token", data=body, timeout=10) as response:
+        with urllib.request.urlopen(f"{self.url}/auth/token", data=body, timeout=PATIENCE_S) as response:
             return str(json.load(response)["data"]["access_token"])
 
 
@@ -266,7 +269,7 @@ def running_platform(behaviour: Behaviour) -> Iterator[RunningPlatform]:
         yield RunningPlatform(process, int(process.stdout.readline()))
     finally:
         process.stdin.close()
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE_S)
         process.stdout.close()
 
 

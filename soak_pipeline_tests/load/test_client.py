@@ -12,6 +12,7 @@ import pytest
 from soak_pipeline.load.client import Connection, Reaper
 from soak_pipeline.load.operations import authority_of
 from soak_pipeline.model.traffic import Outcome
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -36,7 +37,7 @@ class Server:
         self._over.set()
         # Wakes `accept`.
         socket.create_connection(self._listener.getsockname()).close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE_S)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -46,7 +47,7 @@ class Server:
                 connection.close()
                 return
             self.connections += 1
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE_S)
             with connection:
                 try:
                     self._script(connection)
@@ -73,7 +74,7 @@ def connect() -> Iterator[Callable[..., Connection]]:
     greenlet = gevent.spawn(reaper.run)
     connections: list[Connection] = []
 
-    def make(url: str, timeout_s: float = 5.0) -> Connection:
+    def make(url: str, timeout_s: float = PATIENCE_S) -> Connection:
         connections.append(Connection(authority_of(url), timeout_s, reaper))
         return connections[-1]
 

@@ -1,4 +1,4 @@
-"""Each process of a load session is killed in mid-session: the load ends within seconds and no process is left."""
+"""Each process of a load session is killed in mid-session: the load ends and no process is left."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from soak_pipeline.evidence.requests import read_requests
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
 from soak_pipeline_tests.load.example_run import behaviour_for, example_plan
-from soak_pipeline_tests.load.processes import load_processes, wait_until
+from soak_pipeline_tests.load.processes import load_processes
 from soak_pipeline_tests.load.small_platform import RunningPlatform, running_platform
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
 
-STOP_LIMIT_S = 10.0
+STAGE = "soak_pipeline_tests.load.stage_process"
+SESSION_S = 2 * PATIENCE_S
+"""So long that what ends while the test waits has ended before its time."""
 
 
 class Session:
-    """A session of a minute under a stage in its own process."""
+    """A session under a stage in its own process."""
 
     def __init__(self, run_dir: Path, platform: RunningPlatform, stage: subprocess.Popen[str]) -> None:
         self.run_dir = run_dir
@@ -45,13 +48,15 @@ class Session:
         return read_json(self.run_dir / "control" / "session-soak.json", SessionReport)
 
     def assert_it_ends(self, killed_s: float) -> None:
-        """The load ends in time, everything is gone, and what was sent until shortly before is in the records."""
-        wait_until(lambda: not load_processes(self.run_dir), STOP_LIMIT_S + 5.0, "all load processes are gone")
+        """The load ends, everything is gone, and what was sent until shortly before is in the records.
+
+        How soon is measured with the whole pipeline, in `soak_pipeline_tests/crash`.
+        """
+        wait_for(lambda: not load_processes(self.run_dir), "all load processes are gone")
         gone_s = time.monotonic() - killed_s
         seen = self.platform.seen()
         last_request_s = seen["last_request_s"] - killed_s
         print(f"last request {last_request_s:.1f} s after the kill, last process gone after {gone_s:.1f} s")
-        assert last_request_s <= STOP_LIMIT_S
         time.sleep(1.0)
         assert self.platform.seen()["total"] == seen["total"]
         self._wait_for_the_stage()
@@ -62,11 +67,11 @@ class Session:
     def _wait_for_the_stage(self) -> None:
         """A stage that lives puts its records in order as well; one that was frozen never ends."""
         if psutil.Process(self.stage.pid).status() != psutil.STATUS_STOPPED:
-            self.stage.wait(60)
+            self.stage.wait(PATIENCE_S)
 
     def stage_says(self) -> str:
         """What the stage printed when it ended."""
-        output, _ = self.stage.communicate(timeout=60)
+        output, _ = self.stage.communicate(timeout=PATIENCE_S)
         return output
 
 
@@ -75,7 +80,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     plan = example_plan()
     with running_platform(behaviour_for(plan)) as platform:
         stage = subprocess.Popen(
-            [sys.executable, "-m", "soak_pipeline_tests.load.stage_process", str(tmp_path), platform.url, "60"],
+            [sys.executable, "-m", STAGE, str(tmp_path), platform.url, str(SESSION_S)],
             cwd=PROJECT_ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -83,13 +88,13 @@ def session(tmp_path: Path) -> Iterator[Session]:
         )
         session = Session(tmp_path, platform, stage)
         try:
-            wait_until(lambda: session.executions() > 50, 60.0, "the load is on")
+            wait_for(lambda: session.executions() > 50, "the load is on")
             yield session
         finally:
             for pid in (*load_processes(tmp_path), stage.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            stage.wait(timeout=10)
+            stage.wait(PATIENCE_S)
             if stage.stdout:
                 stage.stdout.close()
 

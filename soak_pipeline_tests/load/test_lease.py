@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from soak_pipeline.load.lease import TTL_S, LeaseFile, LeaseHolder
+from soak_pipeline.load import supervise
+from soak_pipeline.load.lease import CHECK_EVERY_S, TTL_S, LeaseFile, LeaseHolder
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 class Clock:
@@ -50,6 +52,12 @@ def test_a_renewal_extends_it(lease: LeaseFile, clock: Clock) -> None:
     assert lease.seconds_left() == pytest.approx(TTL_S)
 
 
+def test_a_load_that_nobody_wants_ends_within_ten_seconds() -> None:
+    """Whoever hears nothing: the lease expires, the supervisor sees it, asks its processes to end, and kills them."""
+    assert TTL_S + supervise.LOOK_EVERY_S + supervise.TERM_GRACE_S < 10.0
+    assert TTL_S + CHECK_EVERY_S < 10.0
+
+
 def test_a_release_ends_it_at_once(lease: LeaseFile) -> None:
     lease.renew()
     lease.release()
@@ -82,11 +90,11 @@ def test_the_holder_renews_while_wanted_and_releases_when_not(tmp_path: Path) ->
         return wanted[0]
 
     with LeaseHolder(lease, still_wanted) as holder:
-        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=PATIENCE_S)
         assert lease.seconds_left() > 0
         wanted[0] = False
-        assert asked.acquire(timeout=10)
-        holder._thread.join(timeout=10)
+        assert asked.acquire(timeout=PATIENCE_S)
+        holder._thread.join(timeout=PATIENCE_S)
         assert lease.seconds_left() == 0.0
         assert holder.withdrawn
     assert lease.seconds_left() == 0.0
@@ -96,7 +104,7 @@ def test_the_holder_releases_at_the_end_and_never_renews_again(tmp_path: Path) -
     lease = LeaseFile(tmp_path / "lease")
     with LeaseHolder(lease, lambda: True) as holder:
         assert lease.seconds_left() > 0
-    holder._thread.join(timeout=10)
+    holder._thread.join(timeout=PATIENCE_S)
     assert not holder._thread.is_alive()
     assert lease.seconds_left() == 0.0
 
@@ -111,7 +119,7 @@ def test_a_question_that_raises_leaves_the_lease_to_expire(tmp_path: Path) -> No
         raise ConnectionError
 
     with LeaseHolder(lease, still_wanted):
-        assert asked.acquire(timeout=10)
-        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=PATIENCE_S)
+        assert asked.acquire(timeout=PATIENCE_S)
         clock.now_s += TTL_S
         assert lease.seconds_left() <= 0.0

@@ -19,6 +19,7 @@ from gevent import ssl as gevent_ssl
 from soak_pipeline.load.client import Reaper, TlsConnection
 from soak_pipeline.load.operations import authority_of
 from soak_pipeline.model.traffic import Outcome
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -56,7 +57,7 @@ def url(certificate: Path) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(10)
+    listener.settimeout(PATIENCE_S)
 
     def serve() -> None:
         try:
@@ -72,14 +73,14 @@ def url(certificate: Path) -> Iterator[str]:
     thread.start()
     yield f"https://127.0.0.1:{listener.getsockname()[1]}"
     listener.close()
-    thread.join(timeout=10)
+    thread.join(timeout=PATIENCE_S)
 
 
 def connection_to(url: str, trusted: Path | None) -> TlsConnection:
     context = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if trusted:
         context.load_verify_locations(trusted)
-    return TlsConnection(authority_of(url), 5.0, Reaper(), context)
+    return TlsConnection(authority_of(url), PATIENCE_S, Reaper(), context)
 
 
 def test_requests_go_over_one_tls_connection(url: str, certificate: Path) -> None:

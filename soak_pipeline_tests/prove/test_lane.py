@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from soak_pipeline.prove.disturbing import Planting, starve
 from soak_pipeline.prove.judging import Outcome, RowResult, judge_row
 from soak_pipeline.prove.lane import POLICY, Lane, pages_of, prove_row, run_command, run_row
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for, wait_until_gone
 
 BOTH = Row(
     name="both",
@@ -100,7 +100,7 @@ def test_a_run_that_cannot_begin_is_a_failure_of_the_harness(tmp_path: Path, mon
 
 def test_a_cancelled_run_is_stopped_and_gives_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid_file = tmp_path / "pid"
-    code = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    code = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(3600)"
     monkeypatch.setattr(lane, "run_command", lambda *_: [sys.executable, "-c", code])
     monkeypatch.setattr(lane, "_stop_platform", lambda variables: None)
     cancelled = threading.Event()
@@ -135,11 +135,11 @@ def test_a_spoiled_run_is_run_once_more_and_that_one_counts(
 @pytest.fixture
 def family() -> Iterator[subprocess.Popen[bytes]]:
     """A process with a child whose command line names the load worker's module."""
-    child = "import time; time.sleep(60)"
+    child = "import time; time.sleep(3600)"
     code = (
         "import subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, '-c', {child!r}, 'soak_pipeline.load.worker'])\n"
-        "print(flush=True)\ntime.sleep(60)"
+        "print(flush=True)\ntime.sleep(3600)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -181,7 +181,7 @@ def test_a_load_worker_is_killed_near_the_end_of_the_soak(tmp_path: Path, family
     tell_progress(tmp_path, "soak", 2.5)
     planting.look()
 
-    wait_for(lambda: child.status() == psutil.STATUS_ZOMBIE)
+    wait_until_gone(child)
     assert planting.problem() == ""
 
 
@@ -189,13 +189,13 @@ def test_a_starved_process_is_stopped_most_of_the_time_and_lives_on(family: subp
     (child,) = psutil.Process(family.pid).children()
     thread = threading.Thread(target=starve, args=(child,), daemon=True)
     thread.start()
-    wait_for(lambda: child.status() == psutil.STATUS_STOPPED)
-    wait_for(lambda: child.status() != psutil.STATUS_STOPPED)
-    wait_for(lambda: child.status() == psutil.STATUS_STOPPED)
+    wait_for(lambda: child.status() == psutil.STATUS_STOPPED, "it is stopped", every_s=0.005)
+    wait_for(lambda: child.status() != psutil.STATUS_STOPPED, "it goes on", every_s=0.005)
+    wait_for(lambda: child.status() == psutil.STATUS_STOPPED, "it is stopped", every_s=0.005)
     child.send_signal(signal.SIGKILL)
     family.kill()
     family.wait()
-    thread.join(timeout=30)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -234,10 +234,3 @@ def test_a_fault_that_the_platform_refuses_is_told(tmp_path: Path, monkeypatch: 
     tell_progress(tmp_path, "warmup", 26.0)
     planting.look()
     assert planting.problem() == "fault errors_5xx could not be set: no such fault"
-
-
-def wait_for(question: object) -> None:
-    deadline = time.monotonic() + 30.0
-    while not question():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

@@ -11,6 +11,7 @@ from soak_pipeline.prove.lane import EMBEDDED_TARGET
 from soak_pipeline.prove.relay import OWNERS, VARIABLE, MetricsRelays, write_relayed_target
 from soak_pipeline.target.config import load_target
 from soak_pipeline_tests.target.web import serving
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 
 def test_pages_pass_through_until_they_are_blocked_and_the_page_itself_goes_on() -> None:
@@ -23,7 +24,7 @@ def test_pages_pass_through_until_they_are_blocked_and_the_page_itself_goes_on()
     with serving(answer) as url, MetricsRelays(lambda: {"audit": f"{url}/metrics"}) as relays:
         pages = dict(entry.split("=", 1) for entry in relays.pages().split(","))
         assert tuple(pages) == OWNERS
-        with httpx.Client(headers={"X-Prometheus-Secret": "s"}, timeout=10) as client:
+        with httpx.Client(headers={"X-Prometheus-Secret": "s"}, timeout=PATIENCE_S) as client:
             for _ in range(2):
                 assert client.get(pages["audit"]).text == "up 1 for s\n"
             with pytest.raises(httpx.HTTPError):
@@ -42,7 +43,7 @@ def test_the_platform_is_asked_for_its_pages_only_once_it_runs() -> None:
         gateway = relays.pages().split(",")[0].partition("=")[2]
         for _ in range(3):
             with pytest.raises(httpx.HTTPError):
-                httpx.get(gateway, timeout=10)
+                httpx.get(gateway, timeout=PATIENCE_S)
     assert answers == []
 
 

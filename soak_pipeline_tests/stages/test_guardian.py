@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import psutil
 import pytest
 
 from soak_pipeline.stages.guardian import LOG_FILE, OVER, start_guardian, stop_persistently, watch
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for, wait_until_gone
 
-PATIENCE_S = 30.0
 HOLDER = """
 import sys, os
 from pathlib import Path
@@ -50,19 +49,12 @@ def holder(run_dir: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
     guardian.wait(PATIENCE_S)
 
 
-def _ends(process: psutil.Process) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the guardian does not end"
-        time.sleep(0.05)
-
-
 def test_it_acts_when_its_holder_is_killed(
     holder: tuple[subprocess.Popen[str], psutil.Process], run_dir: Path, tmp_path: Path
 ) -> None:
     process, guardian = holder
     process.kill()
-    _ends(guardian)
+    wait_until_gone(guardian)
     assert (tmp_path / "mark").exists()
     assert "is gone, and the run was not over" in (run_dir / "control" / LOG_FILE).read_text()
 
@@ -72,7 +64,7 @@ def test_it_never_acts_after_a_clean_end(
 ) -> None:
     process, guardian = holder
     process.communicate("\n", timeout=PATIENCE_S)
-    _ends(guardian)
+    wait_until_gone(guardian)
     assert not (tmp_path / "mark").exists()
     assert not (run_dir / "control" / LOG_FILE).exists()
 
@@ -80,15 +72,12 @@ def test_it_never_acts_after_a_clean_end(
 def test_no_signal_of_a_terminal_ends_it(holder: tuple[subprocess.Popen[str], psutil.Process], tmp_path: Path) -> None:
     process, guardian = holder
     # Until it ignores signals it is still loading, and a signal would end it as any process.
-    deadline = time.monotonic() + PATIENCE_S
-    while not _ignores_sigterm(guardian.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: _ignores_sigterm(guardian.pid), "the guardian has loaded")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         guardian.send_signal(number)
     assert guardian.is_running()
     process.kill()
-    _ends(guardian)
+    wait_until_gone(guardian)
     assert (tmp_path / "mark").exists()
 
 

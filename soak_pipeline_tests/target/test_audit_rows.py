@@ -18,6 +18,7 @@ from soak_pipeline.target.chain_verifier import ChainVerifier, is_hash_right
 from soak_pipeline_tests.infra.servers import Servers
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import AGENT, Call, calls, chain
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 TENANT = examples.plan().tenants[0].tenant_id
 OTHER = examples.plan().tenants[1].tenant_id
@@ -193,7 +194,7 @@ def test_a_tenants_rows_are_read_by_their_index(connection: psycopg.Connection[t
         with connection.transaction():
             assert sum(len(batch) for batch in read_batches(connection, TENANT)) == 50
         # A connection says what it has done when it is closed, but not at once.
-        limit_s = time.monotonic() + 20
+        limit_s = time.monotonic() + PATIENCE_S
         while _scanned(connection) == (scans, fetched) and time.monotonic() < limit_s:
             time.sleep(0.05)
         assert _scanned(connection) == (scans, fetched + 50)

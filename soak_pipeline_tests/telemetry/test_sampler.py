@@ -16,6 +16,7 @@ from soak_pipeline.telemetry import sampler as sampler_module
 from soak_pipeline.telemetry.sampler import Sampler, _next_due_us
 from soak_pipeline.telemetry.source import Reading
 from soak_pipeline_tests.target import examples
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
 
 PLAN = examples.plan(telemetry_interval_s=0.02)
 
@@ -37,16 +38,9 @@ class Scripted:
         self.closed = True
 
 
-def _wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def _sampled(run: Path, *sources: Scripted, reads: int = 5) -> Telemetry:
     with Sampler(examples.resolved(), PLAN, run, sources):
-        _wait_until(lambda: all(source.reads >= reads for source in sources))
+        wait_for(lambda: all(source.reads >= reads for source in sources), "the sampler has done that", every_s=0.005)
     return read_telemetry(run)
 
 
@@ -80,10 +74,10 @@ def test_a_source_that_fails_leaves_a_gap_and_comes_back(tmp_path: Path) -> None
 def test_a_source_that_hangs_delays_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler_module, "STOP_TIMEOUT_S", 0.2)
     released = threading.Event()
-    hanging = Scripted(lambda read: float(released.wait(30)), "hanging")
+    hanging = Scripted(lambda read: float(released.wait(PATIENCE_S)), "hanging")
     steady = Scripted(float, "steady")
     with Sampler(examples.resolved(), PLAN, tmp_path, [hanging, steady]):
-        _wait_until(lambda: steady.reads >= 5)
+        wait_for(lambda: steady.reads >= 5, "the sampler has done that", every_s=0.005)
     assert hanging.reads == 1
     released.set()
     assert len(read_telemetry(tmp_path)[SeriesKey("platform", "steady", "rss_bytes")].values) >= 5
@@ -92,7 +86,7 @@ def test_a_source_that_hangs_delays_no_other(tmp_path: Path, monkeypatch: pytest
 def test_rows_are_on_disk_while_sampling_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler_module, "FLUSH_S", 0.01)
     with Sampler(examples.resolved(), PLAN, tmp_path, [Scripted(float)]):
-        _wait_until(lambda: bool(read_telemetry(tmp_path)))
+        wait_for(lambda: bool(read_telemetry(tmp_path)), "the sampler has done that", every_s=0.005)
 
 
 def test_a_full_disk_is_a_problem_and_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +102,8 @@ def test_a_full_disk_is_a_problem_and_not_a_crash(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(TelemetryWriter, "flush", flaky)
     source = Scripted(float)
     with Sampler(examples.resolved(), PLAN, tmp_path, [source]) as sampler:
-        _wait_until(lambda: bool(sampler.problem))
-        _wait_until(lambda: bool(read_telemetry(tmp_path)))
+        wait_for(lambda: bool(sampler.problem), "the sampler has done that", every_s=0.005)
+        wait_for(lambda: bool(read_telemetry(tmp_path)), "the sampler has done that", every_s=0.005)
     assert sampler.problem == "telemetry could not be written: No space left on device"
     series = read_telemetry(tmp_path)[SeriesKey("platform", "scripted", "rss_bytes")]
     assert series.values.tolist() == [float(n) for n in range(1, source.reads + 1)]

