@@ -53,14 +53,17 @@ class Dagster:
         return launched["launchRun"]["run"]["runId"]
 
     def start_soak(self, run_id: str) -> str:
-        """Adds the partition and launches a smoke run, as the dialogue for a dynamic partition does."""
+        """Adds the partition and launches a smoke run, as the dialogue for a dynamic partition does.
+
+        Its soak lasts until it is stopped.
+        """
         self.ask(
             """mutation($selector: RepositorySelector!, $key: String!) { addDynamicPartition(
                  repositorySelector: $selector, partitionsDefName: "soak_runs", partitionKey: $key) { __typename } }""",
             selector=LOCATION,
             key=run_id,
         )
-        return self.launch("smoke_soak", {"profile": "smoke"}, "provision", run_id)
+        return self.launch("smoke_soak", {"profile": "smoke", "run_time": "24h"}, "provision", run_id)
 
     def runs(self) -> list[dict]:
         found = self.ask("{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }")
@@ -125,7 +128,7 @@ def dagster_dev(folder: Path) -> Iterator[Dagster]:
             | {
                 GRPC_TIMEOUT_VARIABLE: str(GRPC_TIMEOUT_S),
                 "SOAK_REPORTS_DIR": str(folder / "reports"),
-                "FAKE_SOAK_S": "15",
+                "FAKE_SOAK_S": f"{PATIENCE_S:g}",
                 "HOME": str(folder),
             },
             start_new_session=True,

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from soak_pipeline_tests.waiting import PATIENCE_S
+
 SCRIPT = """
 import os, signal, time
 from soak_pipeline.defs import cancellation
@@ -23,7 +25,8 @@ print(before, cancellation.asked())
 
 
 @pytest.mark.parametrize(
-    ("name", "patience_s", "asked"), [("SIGTERM", 30, True), ("SIGINT", 30, True), ("SIGUSR1", 0.5, False)]
+    ("name", "patience_s", "asked"),
+    [("SIGTERM", PATIENCE_S, True), ("SIGINT", PATIENCE_S, True), ("SIGUSR1", 0.5, False)],
 )
 def test_which_signals_ask_to_end(name: str, patience_s: float, asked: bool) -> None:
     script = SCRIPT.format(name=name, patience_s=patience_s)

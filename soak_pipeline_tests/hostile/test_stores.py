@@ -17,7 +17,7 @@ SIGNED_IN = b"R\x00\x00\x00\x08\x00\x00\x00\x00" + b"Z\x00\x00\x00\x05I"
 """What PostgreSQL says to a client that it trusts: authentication is fine, ready for a query."""
 
 
-def _silent_after_the_sign_in(conversation: Conversation) -> None:
+def silent_after_the_sign_in(conversation: Conversation) -> None:
     conversation.socket.recv(65536)
     conversation.say(SIGNED_IN)
     conversation.stay()
@@ -47,7 +47,7 @@ def _garbage(conversation: Conversation) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [_silent_after_the_sign_in, _nonsense_after_the_sign_in, _an_error_with_escapes, _gone_at_once]
+    "script", [silent_after_the_sign_in, _nonsense_after_the_sign_in, _an_error_with_escapes, _gone_at_once]
 )
 def test_a_database_that_does_as_it_likes_is_unreadable(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(databases, "SILENCE_SLACK_S", 0.2)

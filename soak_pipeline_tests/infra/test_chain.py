@@ -19,6 +19,7 @@ from infra.acp.events import AuditEvent
 from infra.acp.workers.audit import Head, extend
 from soak_pipeline_tests.infra.platform_events import NOON, TENANTS, audit_event
 from soak_pipeline_tests.infra.servers import Servers
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.every_redis
 
@@ -242,7 +243,7 @@ class TestChainLock:
         late = chain.ChainLock(client, [TENANTS[0]], ttl_s=0.01)
         late.acquire()
         successor = chain.ChainLock(client, [TENANTS[0]])
-        successor.acquire(timeout_s=2)
+        successor.acquire(timeout_s=PATIENCE_S)
         with pytest.raises(chain.ChainLockLost):
             late.confirm()
         late.release()
@@ -250,12 +251,12 @@ class TestChainLock:
         assert client.get(chain.LOCK_PREFIX + TENANTS[0]) == successor.token.encode()
 
     def test_to_confirm_is_to_hold_for_another_time_to_live(self, client: redis.Redis) -> None:
-        lock = chain.ChainLock(client, TENANTS[:2])
+        lock = chain.ChainLock(client, TENANTS[:2], ttl_s=3_600.0)
         lock.acquire()
         for tenant in TENANTS[:2]:
-            client.pexpire(chain.LOCK_PREFIX + tenant, 500)
+            client.pexpire(chain.LOCK_PREFIX + tenant, 600_000)
         lock.confirm()
-        assert all(int(client.pttl(chain.LOCK_PREFIX + tenant)) > 4_000 for tenant in TENANTS[:2])
+        assert all(int(client.pttl(chain.LOCK_PREFIX + tenant)) > 600_000 for tenant in TENANTS[:2])
 
 
 @given(st.uuids())

@@ -93,15 +93,15 @@ def test_latency_rises_by_a_step_for_one_tenant_and_drifts_for_all(servers: Serv
             assert (await opened.execute(of)).status_code == 200
             return time.perf_counter() - began
 
-        turn_on("latency_step", tenant=tenant.tenant_id, share=1.0, latency_ms=400)
-        assert await took_s(tenant) >= 0.4
+        turn_on("latency_step", tenant=tenant.tenant_id, share=1.0, latency_ms=2_000)
+        assert await took_s(tenant) >= 2.0
         other_s = min([await took_s(other) for _ in range(5)])
-        assert other_s < 0.4
+        assert other_s < 2.0
         faults.clear()
-        turn_on("latency_drift", ms_per_minute=100, set_at=time.time() - 240)
-        assert await took_s(other) >= 0.4
+        turn_on("latency_drift", ms_per_minute=500, set_at=time.time() - 240)
+        assert await took_s(other) >= 2.0
         faults.clear()
-        assert min([await took_s(tenant) for _ in range(5)]) < 0.4
+        assert min([await took_s(tenant) for _ in range(5)]) < 2.0
 
     with_gateway(servers, scenario)
 

@@ -38,12 +38,12 @@ class Running:
     headers: dict[str, str]
 
     def call(self) -> httpx.Response:
-        return httpx.post(f"{self.url}/execute/read_file", json=BENIGN, headers=self.headers)
+        return httpx.post(f"{self.url}/execute/read_file", json=BENIGN, headers=self.headers, timeout=PATIENCE_S)
 
     def fault(self, method: str, name: str, **parameters: Any) -> int:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         url = f"{self.admin_url}/faults/{name}"
-        return httpx.request(method, url, json=parameters, headers=headers).status_code
+        return httpx.request(method, url, json=parameters, headers=headers, timeout=PATIENCE_S).status_code
 
 
 @contextmanager
@@ -79,14 +79,14 @@ def start(settings: Settings, faults: str) -> subprocess.Popen[bytes]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return httpx.get(url, timeout=PATIENCE_S).status_code == 200
     except httpx.TransportError:
         return False
 
 
 def provision(url: str) -> dict[str, str]:
     """The headers of an agent of a new tenant that may call `read_file`."""
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         login = client.post("/auth/token", json={"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD}).json()
         client.cookies.clear()
         admin = {"Authorization": f"Bearer {login['data']['access_token']}"}
@@ -108,7 +108,7 @@ def test_faults_are_had_from_the_start_and_set_and_cleared_while_it_serves(serve
     with running(servers, "clock_off:offset_s=3600") as gateway:
 
         def seconds_ahead() -> float:
-            dated = parsedate_to_datetime(httpx.get(f"{gateway.url}/health").headers["date"])
+            dated = parsedate_to_datetime(httpx.get(f"{gateway.url}/health", timeout=PATIENCE_S).headers["date"])
             return (dated - datetime.now(UTC)).total_seconds()
 
         assert 3_500 < seconds_ahead() < 3_700

@@ -93,7 +93,7 @@ def pids(report: dict[str, Any]) -> dict[str, int]:
 def logged_in(stack: Stack) -> tuple[str, dict[str, str]]:
     found = stack.environment()
     body = {"email": found["ACP_ADMIN_EMAIL"], "password": found["ACP_ADMIN_PASSWORD"]}
-    answer = httpx.post(f"{found['ACP_GATEWAY_URL']}/auth/token", json=body)
+    answer = httpx.post(f"{found['ACP_GATEWAY_URL']}/auth/token", json=body, timeout=PATIENCE_S)
     assert answer.status_code == 200, answer.text
     return found["ACP_GATEWAY_URL"], {"Authorization": f"Bearer {answer.json()['data']['access_token']}"}
 
@@ -109,30 +109,30 @@ def test_a_stack_comes_up_serves_and_leaves_nothing_behind(stack: Stack) -> None
     # A connection of its own for each call, so that both workers answer some.
     asked = 40
     for _ in range(asked):
-        assert httpx.get(f"{url}/auth/me", headers=headers).status_code == 200
+        assert httpx.get(f"{url}/auth/me", headers=headers, timeout=PATIENCE_S).status_code == 200
 
     def counted() -> float:
-        page = httpx.get(f"{url}/metrics").text
+        page = httpx.get(f"{url}/metrics", timeout=PATIENCE_S).text
         label = r'acp_gateway_request_latency_seconds_count\{method="GET",path="/auth/me",tenant_id="[^"]+"\} (\S+)'
         return sum(float(value) for value in re.findall(label, page))
 
     assert counted() == asked
-    page = httpx.get(f"{url}/metrics").text
+    page = httpx.get(f"{url}/metrics", timeout=PATIENCE_S).text
     assert 'le="0.25"' in page
     for process in ("gateway-0", "gateway-1"):
         assert f'process_resident_memory_bytes{{process="{process}"}}' in page
     assert 'process_threads{process="gateway-0"}' in page
     for entry in stack.environment()["ACP_METRICS_URLS"].split(","):
-        worker_page = httpx.get(entry.partition("=")[2]).text
+        worker_page = httpx.get(entry.partition("=")[2], timeout=PATIENCE_S).text
         assert "process_resident_memory_bytes" in worker_page
         assert "process_threads" in worker_page
 
     def drained() -> bool:
-        queues = httpx.get(f"{url}/system/health").json()["queues"]
+        queues = httpx.get(f"{url}/system/health", timeout=PATIENCE_S).json()["queues"]
         return queues["audit_stream_length"] == 0 and queues["flight_stream_length"] == 0
 
     wait_for(drained, "the workers have written everything")
-    verified = httpx.get(f"{url}/audit/logs/verify", headers=headers).json()["data"]
+    verified = httpx.get(f"{url}/audit/logs/verify", headers=headers, timeout=PATIENCE_S).json()["data"]
     assert verified["valid"]
     assert verified["processed_count"] >= asked + 1
 
@@ -160,14 +160,14 @@ def test_a_killed_worker_is_replaced_and_the_rest_goes_on(stack: Stack) -> None:
     assert {item["name"]: item["restarts"] for item in after["processes"]}["audit"] == 1
     assert pids(after)["gateway-1"] == before["gateway-1"]
     url, headers = logged_in(stack)
-    wait_for(lambda: httpx.get(f"{url}/auth/me", headers=headers).status_code == 200, "it serves")
+    wait_for(lambda: httpx.get(f"{url}/auth/me", headers=headers, timeout=PATIENCE_S).status_code == 200, "it serves")
 
 
 def test_what_a_crash_has_left_is_replaced_and_the_data_is_kept(stack: Stack) -> None:
     before = pids(stack.up())
     url, headers = logged_in(stack)
     tenant = {"tenant_id": "11111111-1111-4111-8111-111111111111", "name": "kept", "rpm_limit": 1234}
-    assert httpx.post(f"{url}/auth/tenants", json=tenant, headers=headers).status_code == 201
+    assert httpx.post(f"{url}/auth/tenants", json=tenant, headers=headers, timeout=PATIENCE_S).status_code == 201
     os.kill(before["supervisor"], signal.SIGKILL)
     wait_until_gone(before["supervisor"])
     assert stack.status()["phase"] == "crashed"
@@ -177,7 +177,7 @@ def test_what_a_crash_has_left_is_replaced_and_the_data_is_kept(stack: Stack) ->
     assert all(is_gone(pid) for pid in before.values())
     assert not set(after.values()) & set(before.values())
     url, headers = logged_in(stack)
-    kept = httpx.get(f"{url}/auth/tenants/{tenant['tenant_id']}", headers=headers).json()
+    kept = httpx.get(f"{url}/auth/tenants/{tenant['tenant_id']}", headers=headers, timeout=PATIENCE_S).json()
     assert (kept["name"], kept["rpm_limit"]) == ("kept", 1234)
 
     assert stack.run("up", "--fresh").returncode == 1
@@ -187,7 +187,9 @@ def test_what_a_crash_has_left_is_replaced_and_the_data_is_kept(stack: Stack) ->
     assert all(is_gone(pid) for pid in after.values())
     stack.up("--fresh")
     url, headers = logged_in(stack)
-    assert httpx.get(f"{url}/auth/tenants/{tenant['tenant_id']}", headers=headers).status_code == 404
+    assert (
+        httpx.get(f"{url}/auth/tenants/{tenant['tenant_id']}", headers=headers, timeout=PATIENCE_S).status_code == 404
+    )
 
 
 def test_two_starts_at_once_make_one_stack_and_taken_ports_are_passed_over(stack: Stack) -> None:
@@ -201,7 +203,7 @@ def test_two_starts_at_once_make_one_stack_and_taken_ports_are_passed_over(stack
     assert sorted(report["was_up"] for report in reports) == [False, True]
     assert pids(reports[0]) == pids(reports[1])
     assert reports[0]["ports"]["gateway"] > port
-    assert httpx.get(f"{reports[0]['gateway_url']}/health").status_code == 200
+    assert httpx.get(f"{reports[0]['gateway_url']}/health", timeout=PATIENCE_S).status_code == 200
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can try another account; others are another account already")
@@ -218,6 +220,6 @@ def test_an_ordinary_account_can_run_it(stack: Stack) -> None:
     report = stack.up()
     assert {psutil.Process(pid).username() for pid in pids(report).values()} == {"nobody"}
     url, headers = logged_in(stack)
-    assert httpx.get(f"{url}/auth/me", headers=headers).status_code == 200
+    assert httpx.get(f"{url}/auth/me", headers=headers, timeout=PATIENCE_S).status_code == 200
     assert stack.down().returncode == 0
     assert all(is_gone(pid) for pid in pids(report).values())

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from soak_pipeline_tests.integration.test_embedded_stack import Stack, logged_in, pids, stack
-from soak_pipeline_tests.waiting import wait_for
+from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +40,7 @@ def provision(url: str, admin: dict[str, str]) -> Callable[[], httpx.Response | 
     for_tenant = {**admin, "X-Tenant-ID": tenant_id}
     user = {"email": f"{tenant_id}@acp.example", "password": "a-long-password", "tenant_id": tenant_id, "role": "OWNER"}
     agent = {"name": "agent-one", "description": "reads files for tests"}
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         assert client.post("/auth/tenants", json={"tenant_id": tenant_id, **TENANT}, headers=admin).status_code == 201
         assert client.post("/auth/users", json=user, headers=admin).status_code == 201
         agent_id = client.post("/agents", json=agent, headers=for_tenant).json()["data"]["id"]
@@ -51,7 +51,9 @@ def provision(url: str, admin: dict[str, str]) -> Callable[[], httpx.Response | 
 
     def call() -> httpx.Response | None:
         try:
-            return httpx.post(f"{url}/execute/read_file", json={"parameters": {"path": "/srv/a"}}, headers=headers)
+            return httpx.post(
+                f"{url}/execute/read_file", json={"parameters": {"path": "/srv/a"}}, headers=headers, timeout=PATIENCE_S
+            )
         except httpx.TransportError:
             return None
 
@@ -73,7 +75,7 @@ def test_a_killed_gateway_leaves_a_timeline_open_and_has_its_faults_again_when_r
     report = stack.up("--fault", "clock_off:offset_s=3600", **PORTS)
     url, admin = logged_in(stack)
     call = provision(url, admin)
-    dated = parsedate_to_datetime(httpx.get(f"{url}/health").headers["date"])
+    dated = parsedate_to_datetime(httpx.get(f"{url}/health", timeout=PATIENCE_S).headers["date"])
     assert 3_500 < (dated - datetime.now(UTC)).total_seconds() < 3_700
     answer = stack.run("fault", "set", "gateway_killed", "every_s=1")
     assert (answer.returncode, answer.stderr) == (0, "")
@@ -94,7 +96,7 @@ def test_a_killed_gateway_leaves_a_timeline_open_and_has_its_faults_again_when_r
     assert stack.run("fault", "clear").returncode == 0
 
     def is_on_time() -> bool:
-        dated = parsedate_to_datetime(httpx.get(f"{url}/health").headers["date"])
+        dated = parsedate_to_datetime(httpx.get(f"{url}/health", timeout=PATIENCE_S).headers["date"])
         return abs((dated - datetime.now(UTC)).total_seconds()) < 60
 
     wait_for(is_on_time, "the clock right again")
@@ -112,24 +114,24 @@ def test_a_fault_of_a_tenant_and_one_of_the_surface_bite_in_every_process(stack:
             yield answer.status_code
 
     assert set(statuses(20)) == {200}
-    assert httpx.get(f"{url}/metrics").status_code == 200
+    assert httpx.get(f"{url}/metrics", timeout=PATIENCE_S).status_code == 200
     assert stack.run("fault", "set", "throttle_storm", "tenant=Tenant B", "share=1").returncode == 0
     assert stack.run("fault", "set", "metrics_gone").returncode == 0
     # Each on a new connection, which the kernel gives to either process.
     assert set(statuses(20)) == {429}
-    assert httpx.get(f"{url}/metrics").status_code == 503
+    assert httpx.get(f"{url}/metrics", timeout=PATIENCE_S).status_code == 503
     refused = stack.run("fault", "set", "throttle_storm", "share=7")
     assert refused.returncode == 254
     assert "share is '7', must be a number from 0 to 1 (share)" in refused.stderr
     assert stack.run("up", "--fault", "metrics_gone").returncode == 1
     assert stack.run("fault", "clear").returncode == 0
     assert set(statuses(20)) == {200}
-    assert httpx.get(f"{url}/metrics").status_code == 200
+    assert httpx.get(f"{url}/metrics", timeout=PATIENCE_S).status_code == 200
     # The next stack begins without them.
     stack.run("fault", "set", "metrics_gone")
     stack.down()
     stack.up(**PORTS)
-    assert httpx.get(f"{url}/metrics").status_code == 200
+    assert httpx.get(f"{url}/metrics", timeout=PATIENCE_S).status_code == 200
 
 
 def test_what_leaks_shows_in_the_gateways_own_gauges(stack: Stack) -> None:
@@ -138,7 +140,7 @@ def test_what_leaks_shows_in_the_gateways_own_gauges(stack: Stack) -> None:
     call = provision(url, admin)
 
     def open_files() -> float:
-        lines = httpx.get(f"{url}/metrics").text.splitlines()
+        lines = httpx.get(f"{url}/metrics", timeout=PATIENCE_S).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("process_open_fds{"))
 
     before = open_files()

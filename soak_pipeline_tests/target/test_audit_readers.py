@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -16,14 +14,15 @@ import pytest
 from soak_pipeline.target import audit_readers
 from soak_pipeline.target.audit import read_tenant
 from soak_pipeline.target.audit_readers import MODULE, read_tenants
-from soak_pipeline.target.databases import CONNECT_TIMEOUT_S
+from soak_pipeline_tests.hostile.server import hostile
+from soak_pipeline_tests.hostile.test_stores import silent_after_the_sign_in
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import calls, chain
+from soak_pipeline_tests.waiting import wait_for, wait_until_gone
 
 TENANTS = examples.plan().tenants
 SMALLEST_FIRST = TENANTS[::-1]
 NOTHING: dict[str, list[bytes]] = {tenant.name: [] for tenant in TENANTS}
-PATIENCE_S = 20.0
 
 _PARENT = """
 import sys
@@ -48,9 +47,9 @@ def _command_of(process: psutil.Process) -> list[str]:
 
 @pytest.fixture
 def silent_dsn() -> Iterator[str]:
-    """Of a server that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"postgresql://soak:word@127.0.0.1:{server.getsockname()[1]}/audit"
+    """Of a server that signs its clients in and never says another word; they would wait for an hour."""
+    with hostile(silent_after_the_sign_in) as server:
+        yield f"postgresql://soak:word@127.0.0.1:{server.port}/audit?sslmode=disable&gssencmode=disable"
 
 
 def test_readers_answer_what_one_process_reads_in_the_order_of_the_tenants(
@@ -124,15 +123,10 @@ def test_a_failure_here_ends_the_readers_that_wait(silent_dsn: str, tmp_path: Pa
 def test_a_reader_ends_with_its_parent(silent_dsn: str, tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, silent_dsn, str(tmp_path)])
     try:
-        limit_s = time.monotonic() + PATIENCE_S
-        while not (readers := readers_of(psutil.Process(parent.pid))) and time.monotonic() < limit_s:
-            time.sleep(0.05)
+        readers = wait_for(lambda: readers_of(psutil.Process(parent.pid)), "a reader runs")
         assert len(readers) == 1
         assert not any("word" in argument for argument in readers[0].cmdline())
     finally:
         parent.kill()
         parent.wait()
-    # Sooner than it would give up the connection by itself.
-    _, alive = psutil.wait_procs(readers, timeout=CONNECT_TIMEOUT_S / 2)
-    # An orphan that has ended is a zombie until somebody fetches its exit code.
-    assert [reader for reader in alive if reader.status() != psutil.STATUS_ZOMBIE] == []
+    wait_until_gone(*readers)

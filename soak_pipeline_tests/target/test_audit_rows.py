@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +17,7 @@ from soak_pipeline.target.chain_verifier import ChainVerifier, is_hash_right
 from soak_pipeline_tests.infra.servers import Servers
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import AGENT, Call, calls, chain
-from soak_pipeline_tests.waiting import PATIENCE_S
+from soak_pipeline_tests.waiting import wait_for
 
 TENANT = examples.plan().tenants[0].tenant_id
 OTHER = examples.plan().tenants[1].tenant_id
@@ -194,9 +193,7 @@ def test_a_tenants_rows_are_read_by_their_index(connection: psycopg.Connection[t
         with connection.transaction():
             assert sum(len(batch) for batch in read_batches(connection, TENANT)) == 50
         # A connection says what it has done when it is closed, but not at once.
-        limit_s = time.monotonic() + PATIENCE_S
-        while _scanned(connection) == (scans, fetched) and time.monotonic() < limit_s:
-            time.sleep(0.05)
+        wait_for(lambda: _scanned(connection) != (scans, fetched), "the connection says what it has done")
         assert _scanned(connection) == (scans, fetched + 50)
     finally:
         connection.execute("TRUNCATE audit_logs")
