@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline_tests import end_of_run, waiting
+from soak_pipeline_tests.browser import chromium
 from soak_pipeline_tests.leftovers import MARK_VARIABLE
+from soak_pipeline_tests.target import prometheus_server
 from soak_pipeline_tests.waiting import PATIENCE_VARIABLE, is_gone
 
 SLEEPER = "[sys.executable, '-c', 'import time; time.sleep(987)', *{arguments}]"
@@ -30,6 +34,10 @@ def test_the_dog(number): pass
 def test_the_cat(): pytest.skip("no cat here; adopt one")
 def test_nothing(): pass
 """
+
+
+TESTS = Path(__file__).parent
+CONSTANTS = {"MISSING": chromium.NOT_INSTALLED, "WITHOUT": prometheus_server.WITHOUT}
 
 
 def _run(folder: Path, content: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -83,6 +91,21 @@ def test_a_run_that_leaves_nothing_and_skips_nothing_says_nothing(tmp_path: Path
     assert done.returncode == 0
     assert "outlived" not in done.stdout
     assert "brings it back" not in done.stdout
+
+
+def reasons() -> Iterator[str]:
+    """What tests say when they skip: literal texts, and those that a module has as a constant."""
+    for path in {*TESTS.rglob("*.py")} - {*(TESTS / "crash").iterdir()}:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("pytest.skip", "pytest.mark.skipif"):
+                given = [*node.args[-1:], *(word.value for word in node.keywords if word.arg == "reason")][-1]
+                yield str(given.value) if isinstance(given, ast.Constant) else CONSTANTS[ast.unparse(given)]
+
+
+def test_whatever_is_skipped_says_what_brings_it_back() -> None:
+    found = list(reasons())
+    assert len(found) > 5
+    assert [reason for reason in found if not re.search(r"; (install|run) ", reason)] == []
 
 
 def test_this_very_run_is_watched_and_limited_by_the_one_limit(request: pytest.FixtureRequest) -> None:

@@ -20,7 +20,8 @@ from soak_pipeline_tests.waiting import PATIENCE_S
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
 DRIVER = shutil.which("chromedriver") or ""
-MISSING = "" if BROWSER and DRIVER else "no Chromium with its driver here; install `chromium` and `chromium-driver`"
+NOT_INSTALLED = "Chromium with its driver is not installed; install both (Debian: `chromium`, `chromium-driver`)"
+MISSING = "" if BROWSER and DRIVER else NOT_INSTALLED
 
 _ARGUMENTS = (
     "--headless=new",

@@ -100,7 +100,7 @@ def test_the_reference_platform_is_scraped_at_its_preferred_ports() -> None:
 def test_prometheus_takes_the_configuration() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed; Debian has it in the package prometheus")
+        pytest.skip("promtool is not installed; install it (Debian: `prometheus`)")
     done = subprocess.run(
         [promtool, "check", "config", str(FOLDER / "prometheus.yml")],
         capture_output=True,

@@ -206,14 +206,16 @@ def test_two_starts_at_once_make_one_stack_and_taken_ports_are_passed_over(stack
     assert httpx.get(f"{reports[0]['gateway_url']}/health", timeout=PATIENCE_S).status_code == 200
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try another account; others are another account already")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try another account; run the tests as root")
 def test_an_ordinary_account_can_run_it(stack: Stack) -> None:
     try:
         reachable = Stack(stack.directory, "nobody").run("--help").returncode == 0
     except PermissionError:
         reachable = False
     if not reachable:
-        pytest.skip("this Python or this project lies where the account nobody cannot reach it")
+        pytest.skip(
+            "the account nobody cannot reach this Python or this project; install both outside of a closed home"
+        )
     stack.user = "nobody"
     stack.directory.mkdir(mode=0o700)
     os.chown(stack.directory, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)

@@ -20,7 +20,7 @@ go_first()
 print(os.getpriority(os.PRIO_PROCESS, 0))
 """
 IS_ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root may have a nice level below 0")
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root may have a nice level below 0; run the tests as root")
 
 
 def _level_after(level: int, who: str = "as it is") -> int:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 PROMETHEUS = shutil.which("prometheus")
-WITHOUT = "prometheus is not installed (Debian: apt-get install prometheus)"
+WITHOUT = "prometheus is not installed; install it (Debian: `prometheus`)"
 """Why a test that needs it is skipped."""
 
 
