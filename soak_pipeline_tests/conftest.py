@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from soak_pipeline_tests.infra.redis_programs import KINDS
 from soak_pipeline_tests import end_of_run
+from soak_pipeline_tests.infra.redis_programs import KINDS
 from soak_pipeline_tests.waiting import TEST_LIMIT_S
 
 TESTS = Path(__file__).parent

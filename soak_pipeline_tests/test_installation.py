@@ -136,6 +136,8 @@ def test_the_wheel_says_that_it_is_typed_and_brings_its_licence(wheel: list[str]
 
 def test_the_wheel_brings_what_the_code_reads_beside_itself(wheel: list[str]) -> None:
     code = [path for name in ("soak_pipeline", "infra/acp") for path in (PROJECT_ROOT / name).rglob("*")]
-    beside = {path.relative_to(PROJECT_ROOT).as_posix() for path in code if path.suffix in {".sql", ".j2", ".css", ".js"}}
+    beside = {
+        path.relative_to(PROJECT_ROOT).as_posix() for path in code if path.suffix in {".sql", ".j2", ".css", ".js"}
+    }
     assert beside
     assert beside <= set(wheel)

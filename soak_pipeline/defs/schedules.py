@@ -19,18 +19,6 @@ DEFAULT_CRON = "0 2 * * *"
 DEFAULT_LEVEL = "nightly"
 
 
-def _nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """One nightly run per tick, named by the tick's time, so that a tick evaluated twice starts one run."""
-    run_id = run_id_of(context.scheduled_execution_time)
-    ensure_soak_run(context.instance, run_id)
-    request = SoakRequest(
-        profile=_level(),
-        target_path=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET_FILE,
-        release=os.environ.get(RELEASE_VARIABLE) or "",
-    )
-    return run_request(request, run_id, run_key=run_id)
-
-
 def _level() -> str:
     return os.environ.get(LEVEL_VARIABLE) or DEFAULT_LEVEL
 
@@ -42,15 +30,27 @@ def _schedule() -> dg.ScheduleDefinition:
         BadInput: the variable names a level that the policy does not have.
     """
     POLICY.level(_level())
-    return dg.ScheduleDefinition(
+
+    @dg.schedule(
         name="nightly_soak_schedule",
         job_name=soak_job_name(_level()),
         cron_schedule=os.environ.get(CRON_VARIABLE) or DEFAULT_CRON,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        execution_fn=_nightly,
         description=f"Starts one soak of the level {_level()} per tick; off until it is turned on.",
     )
+    def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        """One run per tick, named by the tick's time, so that a tick evaluated twice starts one run."""
+        run_id = run_id_of(context.scheduled_execution_time)
+        ensure_soak_run(context.instance, run_id)
+        request = SoakRequest(
+            profile=_level(),
+            target_path=os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET_FILE,
+            release=os.environ.get(RELEASE_VARIABLE) or "",
+        )
+        return run_request(request, run_id, run_key=run_id)
+
+    return nightly
 
 
 # A policy without a level `nightly` has no such schedule, unless the variable names another level.

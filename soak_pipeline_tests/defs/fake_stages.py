@@ -44,7 +44,7 @@ from soak_pipeline.model.stage_outputs import (
 )
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict, at_most, overall
-from soak_pipeline_tests.policies import PROVING, default_thresholds, plan_by
+from soak_pipeline_tests.policies import DEFAULT, default_thresholds, plan_by
 
 SWITCHES = ("FAKE_VERDICT", "FAKE_SOAK_S", "FAKE_ERROR_IN", "FAKE_LOSES")
 NOW = "2026-11-23T07:30:00Z"
@@ -62,7 +62,7 @@ def provision(context, request) -> ProvisionedRun:
         context.folder.write_plan(
             plan_by(
                 run_id=context.folder.run_id,
-                profile=request.resolved(PROVING).profile,
+                profile=request.resolved(DEFAULT).profile,
                 target=Target(name="fake", allow_load=True),
                 thresholds=default_thresholds(),
                 seed=request.seed or 7,

