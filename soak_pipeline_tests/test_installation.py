@@ -41,7 +41,8 @@ def _resolve(folder: Path, requirements: str, platform: str, python: str) -> sub
     command = [
         find_uv_bin(), "pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:", "--no-color",
         "--python-platform", platform, "--python-version", python,
-        "--python", sys.executable, "--target", str(folder / "target"), "--requirement", str(folder / "requirements.txt"),
+        "--python", sys.executable, "--target", str(folder / "target"),
+        "--requirement", str(folder / "requirements.txt"),
     ]  # fmt: skip
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -134,10 +135,11 @@ def test_the_wheel_says_that_it_is_typed_and_brings_its_licence(wheel: list[str]
     assert not [name for name in wheel if name.startswith("soak_pipeline_tests/")]
 
 
+SUFFIXES = {".sql", ".j2", ".css", ".js", ".yaml", ".json"}
+
+
 def test_the_wheel_brings_what_the_code_reads_beside_itself(wheel: list[str]) -> None:
     code = [path for name in ("soak_pipeline", "infra/acp") for path in (PROJECT_ROOT / name).rglob("*")]
-    beside = {
-        path.relative_to(PROJECT_ROOT).as_posix() for path in code if path.suffix in {".sql", ".j2", ".css", ".js"}
-    }
+    beside = {path.relative_to(PROJECT_ROOT).as_posix() for path in code if path.suffix in SUFFIXES}
     assert beside
     assert beside <= set(wheel)
