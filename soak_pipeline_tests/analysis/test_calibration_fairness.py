@@ -11,7 +11,7 @@ from soak_pipeline.analysis.calibration_fairness import main, scenarios
 from soak_pipeline.analysis.fairness import pass_probability
 from soak_pipeline.analysis.power import log_ratio_sd
 from soak_pipeline.criteria.fairness_decision import SHORTEST_SUB_WINDOW_S
-from soak_pipeline.model.profile import profile_named
+from soak_pipeline_tests.policies import profile_of
 
 
 def documented_rows() -> list[list[str]]:
@@ -23,8 +23,8 @@ def documented_rows() -> list[list[str]]:
 
 @pytest.mark.parametrize("level", ["nightly", "pre_release"])
 def test_the_shape_is_that_of_the_level(level: str) -> None:
-    fairness = profile_named(level).fairness
-    classic = profile_named(level, fairness_order="classic").fairness
+    fairness = profile_of(level).fairness
+    classic = profile_of(level, fairness_order="classic").fairness
 
     assert fairness.quiet_users == fairness.noisy_users_baseline == 10
     assert fairness.noisy_users_burst == 500
