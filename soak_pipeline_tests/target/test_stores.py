@@ -20,6 +20,7 @@ from soak_pipeline.target.queues import DEAD_LETTERS, read_backlog, read_dead_le
 from soak_pipeline.target.timelines import read_timelines
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import calls, chain
+from soak_pipeline_tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.every_redis
 
@@ -216,7 +217,7 @@ def test_a_drain_ends_when_everything_is_worked_off(dsns: Dsns, redis_url: str) 
             connection.execute("TRUNCATE pending_usage_events")
 
     drain = wait_for_drain(
-        resolved, PLAN, load_stopped_unix_s=time.time() - 5, timeout_s=30, on_poll=empty_after_the_first_look
+        resolved, PLAN, load_stopped_unix_s=time.time() - 5, timeout_s=PATIENCE_S, on_poll=empty_after_the_first_look
     )
     assert drain.drained is True
     assert drain.left == {"outbox_pending": 0}
@@ -233,7 +234,7 @@ def test_a_drain_that_takes_too_long_says_what_is_left(dsns: Dsns, redis_url: st
 
 
 def test_a_drain_that_cannot_be_seen_is_not_waited_for() -> None:
-    drain = wait_for_drain(examples.resolved(), PLAN, load_stopped_unix_s=time.time(), timeout_s=600)
+    drain = wait_for_drain(examples.resolved(), PLAN, load_stopped_unix_s=time.time(), timeout_s=PATIENCE_S)
     assert drain.drained is None
     assert "Redis" in drain.reason
 
