@@ -383,7 +383,7 @@ def changes_of_level(plan: Plan, level: LevelPolicy) -> list[str]:
         **{f"limit {name}": pair for name, pair in different_fields(plan.thresholds, level.thresholds).items()},
         **{f"tenant {name}": pair for name, pair in differences_of(_tenants(plan), _tenants_of(level)).items()},
         **{f"headroom {name}": pair for name, pair in differences_of(plan.headrooms, level.headrooms).items()},
-        **{f"advisory {name}": pair for name, pair in _advisory(plan.advisory, level.advisory).items()},
+        **{f"criterion {name}": pair for name, pair in _advisory(plan.advisory, level.advisory).items()},
     }
     return [f"{name} is {run}, not {nominal}" for name, (run, nominal) in differences.items()]
 
@@ -405,7 +405,7 @@ def _tenants_of(level: LevelPolicy) -> dict[str, Any]:
 
 def _advisory(run: Sequence[str], level: Sequence[str]) -> dict[str, tuple[object, object]]:
     return {
-        name: ("set" if name in run else "not set", "set" if name in level else "not set")
+        name: ("advisory", "blocking") if name in run else ("blocking", "advisory")
         for name in sorted(set(run) ^ set(level))
     }
 

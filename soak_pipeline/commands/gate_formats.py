@@ -120,4 +120,7 @@ def append_step_summary(answer: GateAnswer, environment: Mapping[str, str]) -> N
 def _bound_to(answer: GateAnswer) -> str:
     if not answer.plan_hash:
         return ""
-    return f", commit {answer.commit or 'unknown'}, target {answer.target}, plan {answer.plan_hash[:12]}"
+    return (
+        f", commit {answer.commit or 'unknown'}, target {answer.target}, plan {answer.plan_hash[:12]}, by policy "
+        f"{answer.policy}"
+    )

@@ -294,5 +294,7 @@ def _about(evidence: RunEvidence, document: VerdictDocument) -> list[tuple[str, 
         ("Last evidence", document.ended_at or "unknown"),
         ("Judged", document.judged_at),
         ("Plan (SHA-256)", document.plan_hash),
+        ("Policy", str(document.policy) if document.policy else "none: run by a version without one"),
+        *([("Changed for this run", ", ".join(plan.adjustments))] if plan.adjustments else []),
         ("Seed", str(plan.seed)),
     ]

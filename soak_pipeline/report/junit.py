@@ -1,7 +1,7 @@
 """`junit.xml`: one test case per criterion, for every CI that reads JUnit.
 
-FAIL is a failure, INCONCLUSIVE an error (nothing was proven), a criterion that was not asked is skipped. Never leaves
-a criterion out.
+FAIL is a failure, INCONCLUSIVE an error (nothing was proven). A criterion that was not asked is skipped, and so is an
+advisory one that does not hold. Never leaves a criterion out.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ JUNIT_FILE = "junit.xml"
 
 def junit_xml(document: VerdictDocument) -> str:
     """The verdict as a JUnit test suite, which CI systems show per criterion."""
-    asked = [result for result in document.criteria if result.asked]
+    counting = [result for result in document.criteria if result.counts]
     counts = {
         "tests": len(document.criteria),
-        "failures": sum(result.verdict is Verdict.FAIL for result in asked),
-        "errors": sum(result.verdict is Verdict.INCONCLUSIVE for result in asked),
-        "skipped": len(document.criteria) - len(asked),
+        "failures": sum(result.verdict is Verdict.FAIL for result in counting),
+        "errors": sum(result.verdict is Verdict.INCONCLUSIVE for result in counting),
+        "skipped": sum(_is_skipped(result) for result in document.criteria),
     }
     attributes = {name: str(count) for name, count in counts.items()}
     root = ET.Element("testsuites", {"name": "soak", **attributes})
@@ -39,7 +39,7 @@ def junit_xml(document: VerdictDocument) -> str:
         },
     )
     properties = ET.SubElement(suite, "properties")
-    for name in ("run_id", "release", "commit", "target", "plan_hash", "verdict", "why", "next_step"):
+    for name in ("run_id", "release", "commit", "target", "plan_hash", "policy", "verdict", "why", "next_step"):
         ET.SubElement(properties, "property", {"name": name, "value": one_line(str(getattr(document, name)))})
     for result in document.criteria:
         _add_case(suite, document, result)
@@ -52,14 +52,19 @@ def _add_case(suite: ET.Element, document: VerdictDocument, result: CriterionRes
         suite, "testcase", {"classname": f"soak.{document.profile}", "name": one_line(result.name), "time": "0.000"}
     )
     message = {"message": one_line(result.why)}
-    if not result.asked:
-        ET.SubElement(case, "skipped", message)
+    if _is_skipped(result):
+        words = f"advisory, {result.verdict}: {result.why}" if result.asked else result.why
+        ET.SubElement(case, "skipped", {"message": one_line(words)})
         return
     if result.verdict is not Verdict.PASS:
         tag = "failure" if result.verdict is Verdict.FAIL else "error"
         ET.SubElement(case, tag, {**message, "type": result.verdict.value}).text = _details(result)
         return
     ET.SubElement(case, "system-out").text = _details(result)
+
+
+def _is_skipped(result: CriterionResult) -> bool:
+    return not result.asked or (result.advisory and result.verdict is not Verdict.PASS)
 
 
 def _details(result: CriterionResult) -> str:

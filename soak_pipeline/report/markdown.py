@@ -36,7 +36,8 @@ def summary_markdown(document: VerdictDocument, latency: LatencyDocument | None,
         *(_diagnosis(result) for result in document.criteria if result.asked and result.verdict is not Verdict.PASS),
         markdown(f"{size[:1].upper()}{size[1:]}.") if size else "",
         f"Run {markdown(document.run_id)}, profile {markdown(document.profile)}, target {markdown(document.target)}, "
-        f"commit {markdown(document.commit or 'unknown')}, plan {markdown(document.plan_hash[:12])}",
+        f"commit {markdown(document.commit or 'unknown')}, plan {markdown(document.plan_hash[:12])}"
+        + (f", policy {markdown(str(document.policy))}" if document.policy else ""),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -46,7 +47,8 @@ def verdict_table_markdown(criteria: Iterable[CriterionResult]) -> str:
     rows = [
         [
             f"{_MARKS[verdict_word(result)]} {verdict_word(result)}",
-            f"`{result.name}`" if result.name.isidentifier() else markdown(result.name),
+            (f"`{result.name}`" if result.name.isidentifier() else markdown(result.name))
+            + (" (advisory)" if result.advisory else ""),
             markdown(_observed(result)),
             markdown(limit_of(result)),
             markdown(result.why),

@@ -31,6 +31,11 @@ def verdict_word(result: CriterionResult) -> str:
     return result.verdict.value if result.asked else NOT_ASKED
 
 
+def name_words(result: CriterionResult) -> str:
+    """The criterion's name, and that it is advisory where it is."""
+    return f"{one_line(result.name)} (advisory)" if result.advisory else one_line(result.name)
+
+
 def print_verdict(document: VerdictDocument, stream: TextIO) -> None:
     """Prints the verdict: coloured on a terminal, otherwise lines that grep and CI logs can use.
 
@@ -78,7 +83,7 @@ def verdict_text(document: VerdictDocument, columns: int) -> Text:
 def _cells(result: CriterionResult) -> tuple[str, str, str, str]:
     return (
         verdict_word(result),
-        one_line(result.name),
+        name_words(result),
         quantity(result.observed, result.unit),
         limit_of(result),
     )

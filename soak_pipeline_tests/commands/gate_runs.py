@@ -31,12 +31,14 @@ def store_run(
     commit: str = "",
     target: str = "staging",
     criteria: Mapping[str, Verdict] | None = None,
+    advisory: tuple[str, ...] = (),
     change: Callable[[VerdictDocument], VerdictDocument] = lambda document: document,
 ) -> RunFolder:
     """Stores a run that passed, but for the criteria that are given another verdict.
 
     Args:
         criteria: verdicts by criterion.
+        advisory: criteria that never block.
         change: applied to the verdict before it is written.
     """
     plan = plan_by(
@@ -47,10 +49,18 @@ def store_run(
         seed=1,
         release=release,
         commit=commit,
+        advisory=advisory,
     )
     verdicts = dict.fromkeys(CRITERION_NAMES, Verdict.PASS) | dict(criteria or {})
     results = tuple(
-        CriterionResult(name=name, verdict=verdict, why=f"tenant E: {verdict}", observed=5, limit=at_most(4.0, "rows"))
+        CriterionResult(
+            name=name,
+            verdict=verdict,
+            why=f"tenant E: {verdict}",
+            observed=5,
+            limit=at_most(4.0, "rows"),
+            advisory=name in advisory,
+        )
         for name, verdict in verdicts.items()
     )
     judgement = Judgement(run_id=run_id, verdict=overall(results), criteria=results, judged_at="2026-11-23T09:00:00Z")

@@ -32,6 +32,7 @@ ANSWER = GateAnswer(
     commit="0123abc",
     target="staging",
     plan_hash="f" * 64,
+    policy="default (0123456789ab)",
     run_folder="reports/soak/20261123T073000Z",
     unmet=(
         CriterionResult(name="roots_are_sealed", verdict=Verdict.FAIL, why=HOSTILE),
@@ -148,7 +149,7 @@ def test_text_is_one_line_per_fact_and_safe_in_a_terminal() -> None:
     lines = text.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "FAIL nightly v1.2.3",
-        "  run 20261123T073000Z, commit 0123abc, target staging, plan ffffffffffff",
+        "  run 20261123T073000Z, commit 0123abc, target staging, plan ffffffffffff, by policy default (0123456789ab)",
         "  not met",
         "  not met",
         "  waived until 2026-12-01",

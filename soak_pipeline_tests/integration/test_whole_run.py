@@ -1,4 +1,7 @@
-"""A whole run, small, against the real stack, through the stages; then damaged, and judged again."""
+"""A whole run, small, against the real stack, through the stages; then damaged, and judged again.
+
+Its tenants, level and limits come from a policy file and from nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import psycopg
 import pytest
 
@@ -28,14 +30,13 @@ from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.fairness import measure_fairness
 from soak_pipeline.stages.platform_evidence import collect
 from soak_pipeline.stages.post_run_checks import judge_folder
-from soak_pipeline.stages.provision import provision
+from soak_pipeline.stages.provision import plan_of, provision
 from soak_pipeline.stages.report import report
 from soak_pipeline.stages.soak import soak
 from soak_pipeline.stages.target_lock import release_target
 from soak_pipeline.stages.teardown import teardown
 from soak_pipeline.target.config import load_target, resolve
 from soak_pipeline_tests.hostile.secrets import Search
-from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -44,23 +45,34 @@ EMBEDDED = PROJECT_ROOT / "infra" / "targets" / "embedded.yaml"
 STATISTICAL = {"quiet_tenants_are_protected", "gateway_p95_is_under_slo", "load_was_valid"}
 """Decided by latency or load on a shared machine, in windows too short to decide: anything but FAIL is right."""
 
-SMALL = msgspec.structs.replace(
-    profile_of("smoke"),
-    users=20,
-    pace_s=0.1,
-    soak_s=8.0,
-    warmup_s=1.0,
-    agents_per_tenant=2,
-    fairness=msgspec.structs.replace(
-        profile_of("smoke").fairness,
-        quiet_users=5,
-        noisy_users_baseline=1,
-        noisy_users_burst=10,
-        window_s=1.5,
-        warmup_s=1.0,
-        pairs_by_look=(3,),
-    ),
-)
+POLICY = """
+tenants:
+  acme: {share: 0.40}
+  burst-co: {share: 0.20, role: noisy}
+  cedar: {share: 0.15}
+  delta: {share: 0.10, limits: {gateway_latency_ms_p95_max: 5000}}
+  elm: {share: 0.10}
+  fir: {share: 0.05}
+levels:
+  whole:
+    like: pull_request
+    description: Every stage, as short as can be.
+    users: 20
+    pace_s: 0.1
+    soak_s: 8
+    warmup_s: 1
+    agents_per_tenant: 2
+    fairness:
+      quiet_users: 5
+      noisy_users_baseline: 1
+      noisy_users_burst: 10
+      window_s: 1.5
+      settle_s: 0.5
+      warmup_s: 1
+      pairs_by_look: [3]
+      long_burst_s: 0
+"""
+TENANTS = ["acme", "burst-co", "cedar", "delta", "elm", "fir"]
 
 
 def _platform(directory: Path, *arguments: str) -> str:
@@ -115,14 +127,10 @@ def context(directory: Path, search: Search) -> Iterator[StageContext]:
         environment = {**os.environ, **stack, "SOAK_STATE_DIR": str(directory / "state")}
         run_id = run_id_of(datetime.now(UTC))
         folder = RunFolder(directory / "reports", run_id)
-        plan = plan_by(
-            run_id=run_id,
-            profile=SMALL,
-            target=load_target(EMBEDDED),
-            thresholds=default_thresholds(),
-            seed=1,
-            release="v1",
-        )
+        policy = directory / "soak.yaml"
+        policy.write_text(POLICY)
+        request = SoakRequest(profile="whole", policy_path=str(policy), target_path=str(EMBEDDED), seed=1, release="v1")
+        plan = plan_of(request, run_id, environment)
         folder.write_plan(plan)
         search.also(
             {
@@ -177,7 +185,7 @@ def test_a_healthy_platform_passes_and_damage_turns_the_right_criterion(context:
     assert not results["nothing_leaks"].asked
     assert results["load_was_valid"].verdict is not Verdict.FAIL
 
-    tenant = context.plan.tenant("C").tenant_id
+    tenant = context.plan.tenant("cedar").tenant_id
     with psycopg.connect(context.environment["ACP_USAGE_DSN"], autocommit=True) as usage:
         lost = usage.execute(
             "DELETE FROM usage_records WHERE id = (SELECT id FROM usage_records WHERE tenant_id = %s LIMIT 1)", [tenant]
@@ -185,7 +193,7 @@ def test_a_healthy_platform_passes_and_damage_turns_the_right_criterion(context:
         assert lost.rowcount == 1
     results = _judged(context)
     assert _failed(results) == {"usage_matches_audit"}
-    assert "tenant C" in results["usage_matches_audit"].why
+    assert "tenant cedar" in results["usage_matches_audit"].why
     readings = context.folder.read_output("platform_evidence", PlatformEvidence).readings
     assert [reading.gaps for reading in readings[-2:]] == [0, 1]
     assert readings[-2].at_s < readings[-1].at_s
@@ -207,6 +215,22 @@ def test_a_healthy_platform_passes_and_damage_turns_the_right_criterion(context:
     assert clean_run(context.folder.path, context.environment, lambda question: True) == 0
     with psycopg.connect(context.environment["ACP_USAGE_DSN"]) as usage:
         assert usage.execute("SELECT count(*) FROM usage_records WHERE tenant_id = %s", [tenant]).fetchone() == (0,)
+
+
+def test_every_tenant_of_the_policy_is_in_the_report(context: StageContext) -> None:
+    _judged(context)
+    report(context, judge_folder(context.folder, {}))
+    page = (context.folder.path / "report.html").read_text()
+    document = json.loads((context.folder.path / "verdict.json").read_text())
+    assert document["policy"]["name"] == "soak.yaml"
+    assert f"soak.yaml ({document['policy']['digest'][:12]})" in page
+    slo = next(result for result in document["criteria"] if result["name"] == "gateway_p95_is_under_slo")
+    limits = {finding["subject"]: finding["limit"]["value"] for finding in slo["findings"] if finding["limit"]}
+    assert {subject: limits[subject] for subject in limits if "," not in subject} == {
+        f"tenant {name}": 5000.0 if name == "delta" else 250.0 for name in TENANTS
+    }
+    assert [name for name in TENANTS if name not in page] == []
+    assert "tenant A" not in page
 
 
 def test_a_run_is_reported_and_judged_again_from_its_folder_alone(context: StageContext, tmp_path: Path) -> None:
