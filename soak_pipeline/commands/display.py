@@ -22,6 +22,8 @@ from soak_pipeline.report.verdict_document import VerdictDocument
 PLAIN_INTERVAL_S = 15.0
 TENANT_COLUMNS = 8
 """Most tenants with a column each in a terminal."""
+UNBOUNDED = 10_000
+"""Wider than any terminal (characters)."""
 
 Show = Callable[[list[str], Progress | None], None]
 
@@ -83,7 +85,9 @@ def _figures(console: Console, progress: Progress | None, tenants: Sequence[str]
     if progress is None:
         return
     table = _table(progress, tenants)
-    if len(tenants) <= TENANT_COLUMNS and console.measure(table).maximum <= console.width:
+    # Measured without the terminal's own width, which would cap the answer.
+    needed = console.measure(table, options=console.options.update(max_width=UNBOUNDED)).maximum
+    if len(tenants) <= TENANT_COLUMNS and needed <= console.width:
         yield table
         return
     yield _table(progress, ())
