@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from soak_pipeline_tests import end_of_run
 from soak_pipeline_tests.infra.redis_programs import KINDS
@@ -22,8 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
     pytest-xdist would hand out files with many tests first, and the longest files have few. A shell without job control
     starts what is behind `&` with SIGINT ignored, and that is inherited by every child. A test's limit comes from the
-    limit of its waits, unless the command line gives another.
+    limit of its waits, unless the command line gives another. How long an example takes says nothing about the code: a
+    slow or busy machine fails no property.
     """
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
     config.option.loadscopereorder = False
     if config.option.timeout is None:
         config.option.timeout = TEST_LIMIT_S
