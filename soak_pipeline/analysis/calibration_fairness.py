@@ -32,7 +32,7 @@ from soak_pipeline.analysis.fairness import LookPlan, judge_fairness
 from soak_pipeline.analysis.phases import compare_phases
 
 LIMIT = 1.2
-QUIET_TENANTS = 4
+TENANTS = 4
 ALPHA = 0.05
 
 PLAN = LookPlan((6, 8, 10))
@@ -90,7 +90,7 @@ def paired_decisions(
 
 def one_tenant(random: Generator, ratio: float, drift_log: float, window_log_sd: float) -> Decision:
     """The answer for one tenant, the three others being untouched."""
-    ratios = (ratio, *(1.0,) * (QUIET_TENANTS - 1))
+    ratios = (ratio, *(1.0,) * (TENANTS - 1))
     return paired_decisions(random, ratios, drift_log=drift_log, window_log_sd=window_log_sd)[0]
 
 
@@ -118,7 +118,7 @@ def classic(random: Generator, ratio: float, drift_log: float, block_log_sd: flo
     after = phase(start_s=CLASSIC_S, duration_s=CLASSIC_S, ratio=ratio)
     compare = partial(compare_phases, *before, *after, limit=LIMIT, sub_window_s=SUB_WINDOW_S)
     decision = compare(alpha=ALPHA).decision
-    if decision is Decision.FAIL and compare(alpha=ALPHA / QUIET_TENANTS).decision is not Decision.FAIL:
+    if decision is Decision.FAIL and compare(alpha=ALPHA / TENANTS).decision is not Decision.FAIL:
         return Decision.OPEN
     return decision
 
@@ -171,7 +171,7 @@ def _larger_scenarios() -> Iterator[Scenario]:
     """What a larger shape would decide where every quiet tenant is at half of what the limit allows."""
 
     def draw(plan: LookPlan, samples: int) -> Draw:
-        return lambda random: all_tenants(random, (1.1,) * QUIET_TENANTS, USUAL_LOG_SD, plan, samples)
+        return lambda random: all_tenants(random, (1.1,) * TENANTS, USUAL_LOG_SD, plan, samples)
 
     for truth, plan, samples in (
         ("all 1.1, twice the calls per window", PLAN, 2 * SAMPLES),

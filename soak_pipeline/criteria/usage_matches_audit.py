@@ -103,10 +103,12 @@ def _drain_finding(evidence: RunEvidence, drain: Drain) -> Finding:
     limit, or a look beyond it at which it was not over, says anything."""
     limit_s = evidence.thresholds.drain_s_max
     left = listed(f"{count(number)} in {queue}" for queue, number in drain.left.items() if number)
+    observed, limit = None if drain.drained is None else drain.seconds, at_most(limit_s, "s")
     if drain.drained is None:
         verdict, why = Verdict.INCONCLUSIVE, f"whether the pipelines emptied could not be seen: {drain.reason}"
     elif not drain.drained:
-        verdict = Verdict.FAIL
+        # The wait may have ended before the limit; what was left is the figure that does not hold.
+        verdict, observed, limit = Verdict.FAIL, float(sum(drain.left.values())), at_most(0.0, "entries left")
         why = (
             f"pipelines were not empty {seconds(drain.seconds)} after the load, limit {seconds(limit_s)}; left: {left}"
         )
@@ -125,8 +127,8 @@ def _drain_finding(evidence: RunEvidence, drain: Drain) -> Finding:
     return Finding(
         subject="pipelines",
         verdict=verdict,
-        observed=None if drain.drained is None else drain.seconds,
-        limit=at_most(limit_s, "s"),
+        observed=observed,
+        limit=limit,
         why=why,
         figures={f"left_{queue}": number for queue, number in drain.left.items()},
     )

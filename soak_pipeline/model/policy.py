@@ -201,6 +201,11 @@ def _tenant_problems(tenants: Mapping[str, TenantPolicy]) -> Iterator[Problem]:
     if len(noisy) != 1:
         found = ", ".join(noisy) or "none"
         yield path, f"has {len(noisy)} noisy tenants ({found}); exactly one has `role: noisy`"
+    seen: dict[str, str] = {}
+    for name in tenants:
+        # Accounts are e-mail addresses, in which case does not count.
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            yield (*path, name), f"differs from {other} in case only; tenants need names that differ otherwise"
     for name, tenant in tenants.items():
         if not TENANT_NAME.fullmatch(name):
             yield (

@@ -25,7 +25,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         criterion: its name.
-        subject: such as `tenant E`.
+        subject: such as `tenant NAME`.
         outlook: see `Outlook`.
         why: what is expected and what is needed, as one clause.
         expected: the figure that decides whether enough is measured, in `unit`; None where there is none.

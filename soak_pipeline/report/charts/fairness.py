@@ -54,7 +54,7 @@ def fairness_charts(comparison: FairnessDocument | None, key: TenantKey) -> list
         return []
     tenants = [tenant for tenant in comparison.tenants if tenant.ratio is not None]
     order = FairnessOrder(comparison.order)
-    charts = [_ratios(tenants, key, comparison.limit, order)] if tenants else []
+    charts = [_ratios(tenants, key, comparison, order)] if tenants else []
     with_p99 = [tenant for tenant in tenants if tenant.latency_ms_p99_baseline and tenant.latency_ms_p99_burst]
     charts += [_before_after(with_p99, key)] if with_p99 else []
     worst = max(tenants, key=lambda tenant: tenant.ratio or 0.0, default=None)
@@ -104,7 +104,10 @@ def _rows(names: Sequence[str]) -> _Rows:
     return _Rows(canvas, axes, 0.0 if is_beside else 0.08)
 
 
-def _ratios(tenants: Sequence[TenantFairness], key: TenantKey, limit: float, order: FairnessOrder) -> Chart:
+def _ratios(
+    tenants: Sequence[TenantFairness], key: TenantKey, comparison: FairnessDocument, order: FairnessOrder
+) -> Chart:
+    limit = comparison.limit
     worst = _worst(tenants)
     rows = _rows([tenant.tenant for tenant in worst])
     axes = rows.axes
@@ -125,6 +128,10 @@ def _ratios(tenants: Sequence[TenantFairness], key: TenantKey, limit: float, ord
         high = tenant.upper if tenant.upper is not None else ratio
         axes.plot([low, high], [place, place], color=colour, linewidth=3.0, solid_capstyle="round")
         axes.plot([ratio], [place], "D", color=colour, markersize=6)
+        own = comparison.limit_of(tenant)
+        if own != limit:
+            axes.plot([own], [place], "|", color=LIMIT, markersize=16)
+            shown.append(own)
         shown += [low, high, *pairs]
     axes.set_xlim(min(0.9, min(shown) - 0.02), max(1.3, max(shown) + 0.04))
     axes.axvline(1.0, color=GRID, linewidth=1.2)

@@ -62,11 +62,13 @@ def _latency(documents: Documents, result: CriterionResult | None) -> Iterator[T
     if documents.latency is None or not rows:
         return
     slowest = max(rows, key=lambda row: row.latency_ms.p95.value or 0.0)
-    limit = limit_text(at_most(documents.latency.limit_ms, "ms"))
+    own = documents.latency.limit_ms_by_tenant.get(slowest.tenant, documents.latency.limit_ms)
+    limit = limit_text(at_most(own, "ms"))
     p95 = slowest.latency_ms.p95.value or 0.0
     tone = _TONES[result.verdict] if result is not None and result.asked else ""
     if tone and result is not None and result.findings and result.observed is not None and result.observed > p95:
         subject = result.findings[0].subject
+        limit = limit_text(result.limit) if result.limit is not None else limit
         detail = f"{subject} at its worst, limit {limit}; {quantity(p95, 'ms')} over the soak"
         yield Tile("Slowest p95", quantity(result.observed, "ms"), detail, tone)
         return
@@ -79,7 +81,7 @@ def _fairness(documents: Documents, tone: str) -> Iterator[Tile]:
     if comparison is None or not tenants:
         return
     worst = max(tenants, key=lambda tenant: tenant.ratio or 0.0)
-    limit = limit_text(at_most(comparison.limit, "ratio"))
+    limit = limit_text(at_most(comparison.limit_of(worst), "ratio"))
     yield Tile("Worst rise of p99", quantity(worst.ratio, "ratio"), f"tenant {worst.tenant}, limit {limit}", tone)
 
 
