@@ -19,7 +19,7 @@ _RANK = (Outlook.UNDECIDABLE, Outlook.UNCERTAIN, Outlook.DECIDABLE, Outlook.SKIP
 
 
 def sentence(expectation: Expectation, subjects: str = "") -> str:
-    """Such as `tenant NAME: about 41 executed calls in the soak, p95 needs 72: will be INCONCLUSIVE; 35 s more would do`.
+    """Such as `tenant NAME: about 41 executed calls, p95 needs 72: will be INCONCLUSIVE; 35 s more would do`.
 
     Args:
         expectation: what to say.
