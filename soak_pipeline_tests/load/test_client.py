@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -109,7 +110,8 @@ def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(
     server = serve(answering(OK))
     connection = connect(server.url)
     assert connection.exchange(REQUEST).status == 200
-    gevent.sleep(0.4)
+    assert connection._socket is not None
+    assert select.select([connection._socket.fileno()], [], [], PATIENCE_S)[0], "the server has closed it"
     assert connection.exchange(REQUEST).status == 200
     assert server.connections == 2
 
