@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from soak_pipeline.load.client import Connection, Reaper
+from soak_pipeline.load.client import STALE_AFTER_S, Connection, Reaper
 from soak_pipeline.load.operations import authority_of
 from soak_pipeline.model.traffic import Outcome
 from soak_pipeline_tests.waiting import PATIENCE_S
@@ -112,6 +112,8 @@ def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(
     assert connection.exchange(REQUEST).status == 200
     assert connection._socket is not None
     assert select.select([connection._socket.fileno()], [], [], PATIENCE_S)[0], "the server has closed it"
+    # Only a connection that has rested is looked at before its next use.
+    gevent.sleep(2 * STALE_AFTER_S)
     assert connection.exchange(REQUEST).status == 200
     assert server.connections == 2
 
