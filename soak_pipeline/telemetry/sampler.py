@@ -111,7 +111,7 @@ class Sampler:
                 requests that meet it would be late.
         """
         known: dict[tuple[Source, str, str], None] = {}
-        due_us = self._clock.now_us() - int((1.0 - place) * self._interval_s * 1e6)
+        due_us = _first_due_us(self._clock.now_us(), self._interval_s, place)
         while True:
             is_last = self._stopping.is_set()
             self._put(self._read(source, known))
@@ -172,6 +172,11 @@ class Sampler:
             write()
         except OSError as error:
             self.problem = f"telemetry could not be written: {error.strerror or type(error).__name__}"
+
+
+def _first_due_us(now_us: int, interval_s: float, place: float) -> int:
+    """From where a source counts its intervals, so that it is due at its place in each (0..1)."""
+    return now_us - int((1.0 - place) * interval_s * 1e6)
 
 
 def _next_due_us(due_us: int, now_us: int, interval_s: float) -> int:

@@ -121,3 +121,12 @@ def test_a_stack_of_its_own_is_not_started_for_it(tmp_path: Path, capsys: pytest
     assert "the embedded stack on 127.0.0.1, started and stopped by the run" in out
     assert "-m infra.acp up --fresh" in out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("level", "said"), [("smoke", True), ("pull_request", False)])
+def test_a_level_that_is_fitted_to_the_machine_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], level: str, said: bool
+) -> None:
+    request = SoakRequest(target_path=str(_target(tmp_path, "http://127.0.0.1:9")), profile=level)
+    dry_run(request, tmp_path, CREDENTIALS)
+    assert ("measures for 5 s, with at most 8,000 calls, what this machine carries" in capsys.readouterr().out) is said

@@ -75,17 +75,22 @@ def older_plan(plan: Plan) -> msgspec.Struct:
     """Before there was a policy, targets had a cap, and profiles a limit of requests; all at today's values."""
     return other_version(
         plan,
-        without=("headrooms", "advisory", "gates", "adjustments", "policy"),
+        without=("headrooms", "advisory", "gates", "adjustments", "policy", "sizing"),
         target=other_version(plan.target, without=("max_users",)),
         profile=other_version(
             plan.profile,
-            without=("max_requests_per_second",),
+            without=("max_requests_per_second", "fit_to_machine"),
             fairness=other_version(plan.profile.fairness, without=("classic_window_s",)),
         ),
         thresholds=other_version(plan.thresholds, without=("generator_rss_growth_bytes_max",)),
         tenants=tuple(other_version(tenant, without=("is_noisy", "limits")) for tenant in plan.tenants),
         format_version=2,
     )
+
+
+def unsized_plan(plan: Plan) -> msgspec.Struct:
+    """Before a level could be fitted to the machine."""
+    return other_version(plan, without=("sizing",), profile=other_version(plan.profile, without=("fit_to_machine",)))
 
 
 def newer_plan(plan: Plan) -> msgspec.Struct:
@@ -98,6 +103,11 @@ def _ask(reports: Path) -> GateAnswer:
 
 def test_the_gate_takes_a_verdict_under_an_older_plan(tmp_path: Path) -> None:
     as_planned_by(store_run(tmp_path), older_plan)
+    assert _ask(tmp_path).verdict is GateVerdict.PASS
+
+
+def test_the_gate_takes_a_verdict_under_a_plan_from_before_the_fitting(tmp_path: Path) -> None:
+    as_planned_by(store_run(tmp_path), unsized_plan)
     assert _ask(tmp_path).verdict is GateVerdict.PASS
 
 

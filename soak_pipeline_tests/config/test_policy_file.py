@@ -256,3 +256,8 @@ def test_any_document_is_a_policy_or_a_list_of_problems(
         policy = read_policy(path).policy
         assert msgspec.json.decode(msgspec.json.encode(policy), type=Policy) == policy
         assert json.loads(msgspec.json.encode(policy))
+
+
+def test_a_level_that_gates_is_not_fitted_to_a_machine(tmp_path: Path) -> None:
+    problems = _problems(tmp_path, "levels:\n  nightly: {fit_to_machine: true}\n")
+    assert any("fit_to_machine" in problem and "same everywhere, so set it to false" in problem for problem in problems)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from soak_pipeline.criteria.documents import reconcile_document
@@ -204,3 +206,30 @@ def test_a_machine_without_cpu_left_is_named_beside_the_cause(
     assert (result.verdict, result.cause) == (Verdict.FAIL, cause)
     assert ("4.9 % of its CPU idle in the soak, load average 17.5" in result.likely_cause) is is_told
     assert ("what else ran on that machine" in result.fix) is is_told
+
+
+def no_idle_cpu(run: SyntheticRun) -> None:
+    """Nothing idle on the generator's host, in the whole run: the samples are moved to where its sessions were."""
+    times, values = run.telemetry["host", "host", "cpu_idle_share"]
+    spread = np.linspace(min(run.zero_us.values()) / 1e6, times[-1], len(times))
+    run.telemetry["host", "host", "cpu_idle_share"] = (spread, np.full(len(values), 0.005))
+
+
+@pytest.mark.parametrize("criterion", ["load_was_valid", "gateway_p95_is_under_slo"])
+def test_a_host_without_idle_cpu_is_named_before_the_load_generator(tmp_path: Path, criterion: str) -> None:
+    result = judged(tmp_path, criterion, "slow_tenant", "generator_starved", no_idle_cpu)
+    assert result.cause == "host_busy"
+    assert "0.50 % of its CPU idle" in (result.likely_cause or "")
+    assert "More load workers would not help" in (result.fix or "")
+
+
+def test_an_open_fairness_question_on_a_host_without_idle_cpu_names_the_host(tmp_path: Path) -> None:
+    def shake(run: SyntheticRun) -> None:
+        columns = run.requests.columns
+        for window in range(1, 18):
+            mask = run.requests.where(session="fairness-1", tenant="B") & (columns["window"] == window)
+            factor = math.exp(0.35 * run.rng.standard_normal())
+            columns["service_us"][mask] = (columns["service_us"][mask] * factor).astype(np.int64)
+
+    assert judged(tmp_path, "quiet_tenants_are_protected", shake, no_idle_cpu).cause == "host_busy"
+    assert judged(tmp_path, "quiet_tenants_are_protected", shake).cause == "windows_vary"

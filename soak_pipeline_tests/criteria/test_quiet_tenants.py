@@ -108,7 +108,11 @@ def test_noise_too_large_for_the_pairs_is_open_and_says_how_many_would_do(tmp_pa
     assert result.verdict is Verdict.INCONCLUSIVE
     finding = finding_of(result, "tenant B")
     assert finding.verdict is Verdict.INCONCLUSIVE
-    assert finding.figures["pairs_needed"] > 8  # type: ignore[operator]
+    needed = finding.figures["pairs_needed"]
+    assert needed > 8  # type: ignore[operator]
+    assert f"; about {needed} pairs were needed to clear it, 8 were run; see " in finding.why
+    assert "--fairness-order classic" in (result.fix or "")
+    assert "cap of pairs" not in (result.fix or "")
 
 
 def test_drift_over_the_session_is_no_unfairness(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ BY_THE_BRIEF = {
     "fairness.noisy_pace_s": (0.5, 2.0),
 }
 CHANGED: dict[str, dict[str, tuple[object, object]]] = {
-    "smoke": {},
+    "smoke": {"fit_to_machine": (False, True)},
     "pull_request": {},
     "nightly": BY_THE_BRIEF,
     "pre_release": BY_THE_BRIEF,

@@ -13,7 +13,7 @@ from soak_pipeline.evidence.telemetry import SeriesKey, Telemetry, read_telemetr
 from soak_pipeline.evidence.telemetry_writer import TelemetryWriter
 from soak_pipeline.model.series import Source
 from soak_pipeline.telemetry import sampler as sampler_module
-from soak_pipeline.telemetry.sampler import Sampler, _next_due_us
+from soak_pipeline.telemetry.sampler import Sampler, _first_due_us, _next_due_us
 from soak_pipeline.telemetry.source import Reading
 from soak_pipeline_tests.target import examples
 from soak_pipeline_tests.waiting import PATIENCE_S, wait_for
@@ -130,3 +130,12 @@ def test_no_thread_is_left_behind(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_pace_is_kept_and_what_was_missed_is_skipped(due_us: int, now_us: int, next_us: int) -> None:
     assert _next_due_us(due_us, now_us, 5.0) == next_us
+
+
+@pytest.mark.parametrize(("place", "second_us"), [(0.0, 1_000_000), (0.25, 2_000_000), (0.75, 4_000_000)])
+def test_sources_have_places_of_their_own_in_the_interval(place: float, second_us: int) -> None:
+    """Each is read at once, at 1 s and not late, and then at its own part of the interval of 4 s."""
+    first_us = _first_due_us(1_000_000, 4.0, place)
+    # The one in front has had its turn with the first read, so its next is a whole interval later.
+    second_us += 4_000_000 if place == 0.0 else 0
+    assert _next_due_us(first_us, 1_000_100, 4.0) == second_us
