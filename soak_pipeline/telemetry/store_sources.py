@@ -5,6 +5,7 @@ Owns the queries. One connection per store is kept open, and is left out of the 
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from typing import Any
@@ -48,6 +49,8 @@ _OUTBOX = """
     FROM pending_usage_events
 """
 _STATEMENT_TIMEOUT_MS = 4_000
+_DATABASE = re.compile(r"db\d+")
+"""Name of a database in INFO. Redis 8 has sizes beside it, such as `db0_distrib_strings_sizes`."""
 
 
 class DatabaseSource:
@@ -129,7 +132,7 @@ class RedisSource:
             redis.RedisError: Redis does not answer.
         """
         info: Any = self._client.info()
-        keyspace = [value for name, value in info.items() if name.startswith("db") and isinstance(value, dict)]
+        keyspace = [value for name, value in info.items() if _DATABASE.fullmatch(name)]
         keys = sum(value["keys"] for value in keyspace)
         values = {
             "redis_memory_bytes": info["used_memory"],

@@ -169,6 +169,21 @@ def test_redis_gives_memory_keys_streams_and_dead_letters(redis_url: str) -> Non
     assert first["redis", "process_start_time_s"] == second["redis", "process_start_time_s"]
 
 
+def test_sizes_that_redis_8_tells_beside_a_database_are_no_keys(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = redis.Redis.info
+
+    def of_redis_8(client: redis.Redis) -> dict[str, object]:
+        return {**info(client), "db0": {"keys": 2, "expires": 1}, "db0_distrib_strings_sizes": {"1": 2}}  # type: ignore[dict-item]
+
+    monkeypatch.setattr(redis.Redis, "info", of_redis_8)
+    source = RedisSource(redis_url)
+    values = _values(source.read())
+    source.close()
+    assert (values["redis", "redis_keys"], values["redis", "redis_keys_without_expiry"]) == (2, 1)
+
+
 def test_every_leak_series_has_a_source(dsns: dict[str, str], redis_url: str) -> None:
     own = "process_threads 3\nprocess_unique_memory_bytes 5e6\nprocess_gc_seconds_total"
     page = _page(1, f"{own} 1")

@@ -7,6 +7,7 @@ priority, and not in the event loop of a worker.
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 import time
@@ -66,8 +67,10 @@ class StoresCollector(Collector):
         depth = GaugeMetricFamily("acp_redis_stream_depth", "Entries not yet acknowledged", labels=["stream"])
         for stream, length in zip((*STREAMS, *DEAD_LETTER_STREAMS), lengths, strict=True):
             depth.add_metric([stream], length)
-        keys = sum(figures["keys"] for name, figures in info.items() if name.startswith("db"))
-        expiring = sum(figures["expires"] for name, figures in info.items() if name.startswith("db"))
+        # Redis 8 has sizes beside a database, such as `db0_distrib_strings_sizes`.
+        keyspace = [figures for name, figures in info.items() if re.fullmatch(r"db\d+", name)]
+        keys = sum(figures["keys"] for figures in keyspace)
+        expiring = sum(figures["expires"] for figures in keyspace)
         return [
             depth,
             GaugeMetricFamily("acp_billing_dlq_length", "Usage events given up", value=billing),
