@@ -18,7 +18,7 @@ from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders
 from soak_pipeline.model.documents import LatencyDocument
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS, BadInput, EvidenceUnreadable
 from soak_pipeline.model.stored import different_fields
-from soak_pipeline.report.history import change_lines, stored_runs, write_history
+from soak_pipeline.report.history import change_lines, policies_of, stored_runs, write_history
 from soak_pipeline.report.quantities import quantity
 
 
@@ -113,6 +113,7 @@ def show_history(reports: Path) -> int:
             p95, p99 = quantity(run.slowest_ms_p95, "ms"), quantity(run.slowest_ms_p99, "ms")
             rise = quantity(run.worst_ratio, "ratio")
             print(_history_line(run.run_id, run.verdict, p95, p99, rise, run.release))
+        print(f"  planned by {policies_of(kind)}")
         for line in change_lines(kind):
             print(f"  {line}")
     for run_id, reason in unreadable:

@@ -96,6 +96,11 @@ class Group:
         return list(reversed(self.runs))
 
     @property
+    def policies(self) -> str:
+        """By which policies the runs were planned."""
+        return policies_of(self.runs)
+
+    @property
     def words(self) -> str:
         """How many runs there are, and how they ended."""
         return _count_words(self.runs)
@@ -201,6 +206,11 @@ def history_html(runs: Iterable[StoredRun], unreadable: Sequence[tuple[str, str]
         groups=groups,
         unreadable=unreadable,
     )
+
+
+def policies_of(runs: Iterable[StoredRun]) -> str:
+    """The policies that some runs were planned by, the newest last."""
+    return ", ".join(dict.fromkeys(run.policy or "an unknown policy" for run in runs))
 
 
 def change_lines(runs: Sequence[StoredRun]) -> Iterator[str]:

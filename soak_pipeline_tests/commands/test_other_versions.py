@@ -270,8 +270,9 @@ def test_a_run_under_an_older_plan_is_judged_reported_and_compared(
     assert (document.plan_hash, document.digest) == (frozen_hash, shape.digest)
     assert compare_stored(run.path, run.path, 0.05) == 0
     assert show_history(run.reports) == 0
-    kind, _, line = capsys.readouterr().out.splitlines()[-4:-1]
+    kind, _, line, planned = capsys.readouterr().out.splitlines()[-5:-1]
     assert (kind, line.split()[:2]) == ("smoke on synthetic", [run.run_id, "PASS"])
+    assert planned == "  planned by numbers of an older version"
 
 
 def test_a_run_under_a_newer_plan_is_refused_with_the_fields_name(
