@@ -62,8 +62,9 @@ FAIRNESS_S = 112.0
 soak, drain and verdict."""
 
 PAIRS_FEWEST = 6
-SOAK_SAMPLES = 100
-"""Executed calls of the smallest tenant in the soak; p95 needs 72 to be bounded."""
+SOAK_SAMPLES = 120
+"""Executed calls of the smallest tenant in the soak. p95 needs 72 to be bounded at all, and more where slow calls come
+together."""
 
 SOAK_S_MOST = 90.0
 FANOUT_AGENTS_FEWEST = 20

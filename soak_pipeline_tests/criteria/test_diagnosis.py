@@ -219,7 +219,7 @@ def no_idle_cpu(run: SyntheticRun) -> None:
 def test_a_host_without_idle_cpu_is_named_before_the_load_generator(tmp_path: Path, criterion: str) -> None:
     result = judged(tmp_path, criterion, "slow_tenant", "generator_starved", no_idle_cpu)
     assert result.cause == "host_busy"
-    assert "0.50 % of its CPU idle" in (result.likely_cause or "")
+    assert "0.5 % of its CPU idle" in (result.likely_cause or "")
     assert "More load workers would not help" in (result.fix or "")
 
 

@@ -113,7 +113,7 @@ def no_pressure(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
 
 
 def few_samples(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
-    """An unfit generator, a Prometheus that was away, or an interval that straddles the limit."""
+    """An unfit generator, a Prometheus that was away, a host without CPU, or an interval that straddles the limit."""
     if unfit := _unfit_generator(evidence, (evidence.soak,)):
         return unfit
     if findings[0].subject == "Prometheus":
@@ -122,6 +122,8 @@ def few_samples(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
             "The target's Prometheus was away, or did not scrape the gateway, during the soak.",
             "Where it has the soak by now, materialise platform_evidence again; else mend it and run again.",
         )
+    if busy := _busy_host(evidence, (evidence.soak,)):
+        return busy
     return Diagnosis(
         "too_few_samples",
         "There were too few executed calls, or p95 is too near its limit, for the interval to be on one side.",
