@@ -99,11 +99,14 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         capacity: what was measured; None when it could not be measured, which leaves the profile as it is.
         scale: the load of the fairness windows and the fan-out, of the profile's own (0..1).
         problem: why it could not be measured; empty when it was.
+        is_enough: whether the machine carries the smallest size with room to spare; where it does not, its answers may
+            stay open.
     """
 
     capacity: Capacity | None
     scale: float
     problem: str = ""
+    is_enough: bool = True
 
     def in_words(self, profile: Profile) -> str:
         """One line for a person.
@@ -122,7 +125,8 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             first, most = fairness.pairs_by_look[0], fairness.pairs_by_look[-1]
             windows = f"{first if first == most else f'{first} to {most}'} pairs of windows of {fairness.window_s:g} s"
         size = "at full size" if self.scale == 1.0 else f"at {self.scale:g} of its size"
-        return f"{carried}: {profile.name} runs {size}, {windows}, {profile.users:,} users for {profile.soak_s:g} s"
+        line = f"{carried}: {profile.name} runs {size}, {windows}, {profile.users:,} users for {profile.soak_s:g} s"
+        return line if self.is_enough else f"{line}; it is slower than that needs, so answers may stay open"
 
 
 def burst_requests_per_second(fairness: FairnessProfile, tenants: int) -> float:
@@ -136,11 +140,18 @@ def burst_requests_per_second(fairness: FairnessProfile, tenants: int) -> float:
     return quiet + fairness.noisy_users_burst / fairness.noisy_pace_s
 
 
-def scale_for(profile: Profile, tenants: int, capacity: Capacity) -> float:
-    """The load of the fairness windows that a machine carries with room to spare, of the profile's own (0..1)."""
+def room_for(profile: Profile, tenants: int, capacity: Capacity) -> float:
+    """The load of fairness windows that a machine carries with room to spare, of the profile's own; may be above 1."""
     if capacity.at_cap:
+        return math.inf
+    return BURST_SHARE * capacity.requests_per_second / burst_requests_per_second(profile.fairness, tenants)
+
+
+def scale_for(profile: Profile, tenants: int, capacity: Capacity) -> float:
+    """The same in whole steps, within what a run can have (`SCALE_LEAST`..1)."""
+    room = room_for(profile, tenants, capacity)
+    if room >= 1.0:
         return 1.0
-    room = BURST_SHARE * capacity.requests_per_second / burst_requests_per_second(profile.fairness, tenants)
     # The small term keeps a whole number of steps from being rounded down to the one before.
     return min(1.0, max(SCALE_LEAST, math.floor(room / SCALE_STEP + 1e-9) * SCALE_STEP))
 
@@ -156,7 +167,8 @@ def fitted(profile: Profile, shares: Mapping[str, float], capacity: Capacity) ->
         capacity: what was measured.
     """
     scale = round(scale_for(profile, len(shares), capacity), 2)
-    sizing = Sizing(capacity=capacity, scale=scale)
+    is_enough = room_for(profile, len(shares), capacity) >= SCALE_LEAST
+    sizing = Sizing(capacity=capacity, scale=scale, is_enough=is_enough)
     users = profile.users if capacity.at_cap else _soak_users(profile, shares, capacity)
     if scale == 1.0 and users == profile.users:
         return profile, sizing

@@ -87,6 +87,14 @@ def test_what_was_measured_is_said_in_one_line() -> None:
     assert sizing.in_words(profile).startswith("this machine carries at least 1,000 requests/s: smoke runs at full")
 
 
+def test_a_machine_that_is_slower_than_the_smallest_size_is_told_so() -> None:
+    # The smallest size sends 68 requests/s in a burst, 0.2 of 340.
+    profile, sizing = fitted(SMOKE, SHARES, measured(339))
+    assert not sizing.is_enough
+    assert sizing.in_words(profile).endswith("; it is slower than that needs, so answers may stay open")
+    assert fitted(SMOKE, SHARES, measured(341))[1].is_enough
+
+
 def test_what_could_not_be_measured_is_said_and_changes_nothing() -> None:
     sizing = unfitted("none was answered")
     assert (sizing.scale, sizing.capacity) == (1.0, None)
