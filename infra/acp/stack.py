@@ -30,6 +30,8 @@ FIRST_METRICS_PORT = 18100
 #: Unless it is named, the first administration port is so far behind the first one for metrics.
 ADMIN_PORTS_BEHIND = 50
 PORTS_TRIED = 200
+#: Ports that are free when they are chosen may be taken a moment later; then others are chosen, so often in all.
+PORTS_CHOSEN = 3
 
 
 class StackError(RuntimeError):
@@ -78,17 +80,25 @@ def up(
         postgres.remove_abandoned()
         if fresh:
             _wipe(state)
-        record = _plan(workers)
         state.ensure_secrets(os.environ.get("ACP_ADMIN_PASSWORD", ""))
         state.write_faults(set_faults or {})
+        return UpResult(_start(state, workers), False, time.monotonic() - began)
+
+
+def _start(state: StateDirectory, workers: int | None) -> StackRecord:
+    """Start the supervisor and wait for it; again on other ports when somebody else was quicker to take one."""
+    for tries_left in reversed(range(PORTS_CHOSEN)):
+        record = _plan(workers)
         state.write_record(record)
         supervisor = _start_supervisor(state)
         try:
-            record = _wait_until_up(state, supervisor)
-        except BaseException:
+            return _wait_until_up(state, supervisor)
+        except BaseException as error:
             _terminate(supervisor)
-            raise
-        return UpResult(record, False, time.monotonic() - began)
+            # Nothing of ours listens any more.
+            if not isinstance(error, StackError) or not tries_left or all(map(_is_free, record.ports.values())):
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def down(state: StateDirectory) -> bool:
@@ -170,12 +180,7 @@ def free_port(preferred: int, taken: set[int]) -> int:
     for port in range(preferred, preferred + PORTS_TRIED):
         if port in taken:
             continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if _is_free(port):
             taken.add(port)
             return port
     raise StackError(f"no free port from {preferred} to {preferred + PORTS_TRIED - 1} on 127.0.0.1")
@@ -207,6 +212,16 @@ def _plan(workers: int | None) -> StackRecord:
         external_postgres="postgres" in external,
         external_redis="redis" in external,
     )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _number(name: str, default: int) -> int:

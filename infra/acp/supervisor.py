@@ -126,7 +126,7 @@ class Supervisor:
         # PostgreSQL first: what Redis remembers is worth nothing without the rows that it speaks of.
         for child in (*self._postgres_child(), *self._redis_child()):
             self._start(child)
-        postgres.wait_until_ready(self._admin_dsn, patience.START_S)
+        postgres.wait_until_ready(self._admin_dsn, patience.START_S, self._give_up_if_a_store_ended)
         self._give_up_if_stopping()
         from infra.acp import schema
 
@@ -134,7 +134,7 @@ class Supervisor:
         seed_admin(
             self._connections["ACP_IDENTITY_DSN"], self._record.admin_email, self._connections["ACP_ADMIN_PASSWORD"]
         )
-        redis.wait_until_ready(self._connections["ACP_REDIS_URL"], patience.START_S)
+        redis.wait_until_ready(self._connections["ACP_REDIS_URL"], patience.START_S, self._give_up_if_a_store_ended)
         for child in (*self._worker_children(), *self._gateway_children()):
             self._start(child)
         self._wait_until_healthy()
@@ -282,6 +282,14 @@ class Supervisor:
                     logger.error("%s does not end and is killed", child.name)
                     child.process.kill()
                     child.process.wait()
+
+    def _give_up_if_a_store_ended(self) -> None:
+        """A store that ends while the stack starts does so again: its port is taken, or its data is broken."""
+        self._give_up_if_stopping()
+        for child in self._children:
+            if child.process is not None and child.process.poll() is not None:
+                log = self._state.logs / f"{child.name}.log"
+                raise RuntimeError(f"{child.name} ended with {child.process.returncode} while it started; see {log}")
 
     def _give_up_if_stopping(self) -> None:
         if self._stopping:

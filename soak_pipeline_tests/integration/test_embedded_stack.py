@@ -23,10 +23,19 @@ import httpx
 import psutil
 import pytest
 
+from infra.acp import stack as acp_stack
+from infra.acp.state import StateDirectory
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline_tests.waiting import PATIENCE_S, is_gone, wait_for, wait_until_gone
 
 pytestmark = pytest.mark.integration
+
+PORTS = {
+    "ACP_GATEWAY_PORT": "28000",
+    "ACP_POSTGRES_PORT": "28433",
+    "ACP_REDIS_PORT": "28380",
+    "ACP_METRICS_FIRST_PORT": "28100",
+}
 
 
 @dataclass
@@ -45,7 +54,7 @@ class Stack:
             environment["HOME"] = str(self.directory)  # Ours may be closed to it.
         return subprocess.run(
             [sys.executable, "-m", "infra.acp", *arguments],
-            env=environment | {"ACP_STATE_DIR": str(self.directory), "ACP_METRICS_FIRST_PORT": "28100"} | variables,
+            env=environment | {"ACP_STATE_DIR": str(self.directory)} | variables,
             cwd=PROJECT_ROOT,
             capture_output=True,
             text=True,
@@ -55,8 +64,7 @@ class Stack:
         )
 
     def up(self, *arguments: str, **variables: str) -> dict[str, Any]:
-        ports = {"ACP_GATEWAY_PORT": "28000", "ACP_POSTGRES_PORT": "28433", "ACP_REDIS_PORT": "28380"}
-        answer = self.run("up", "--json", *arguments, **(ports | variables))
+        answer = self.run("up", "--json", *arguments, **(PORTS | variables))
         assert answer.returncode == 0, answer.stderr + self.logs()
         report: dict[str, Any] = json.loads(answer.stdout)
         return report
@@ -204,6 +212,24 @@ def test_two_starts_at_once_make_one_stack_and_taken_ports_are_passed_over(stack
     assert pids(reports[0]) == pids(reports[1])
     assert reports[0]["ports"]["gateway"] > port
     assert httpx.get(f"{reports[0]['gateway_url']}/health", timeout=PATIENCE_S).status_code == 200
+
+
+def test_a_port_that_is_taken_between_the_look_and_the_start_is_replaced(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        free_port, answers = acp_stack.free_port, iter([0, port])
+        monkeypatch.setattr(acp_stack, "free_port", lambda *asked: next(answers, None) or free_port(*asked))
+        for name, first in PORTS.items():
+            monkeypatch.setenv(name, first)
+        up = acp_stack.up(StateDirectory(stack.directory))
+    assert set(pids(stack.status())) == {process.name for process in up.record.processes}
+    assert port not in up.record.ports.values()
+    assert stack.status()["phase"] == "up"
+    assert "postgres ended with 1 while it started" in stack.logs()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can try another account; run the tests as root")

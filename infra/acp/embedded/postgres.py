@@ -13,6 +13,7 @@ import pwd
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,10 +201,14 @@ def remove_abandoned() -> list[Path]:
     return removed
 
 
-def wait_until_ready(dsn: str, timeout_s: float) -> None:
-    """Wait until the server accepts a connection; raises PostgresError after `timeout_s` seconds."""
+def wait_until_ready(dsn: str, timeout_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Wait until the server accepts a connection; raises PostgresError after `timeout_s` seconds.
+
+    `meanwhile` is called before each try; what it raises ends the wait.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
+        meanwhile()
         try:
             psycopg.connect(dsn, connect_timeout=int(patience.ANSWER_S)).close()
             return

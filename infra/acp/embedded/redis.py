@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,15 @@ def embedded(state: Path, port: int) -> EmbeddedRedis:
     return EmbeddedRedis(state / "redis", _program(), port)
 
 
-def wait_until_ready(url: str, timeout_s: float) -> None:
-    """Wait until the server answers, its log loaded; raises RedisError after `timeout_s` seconds."""
+def wait_until_ready(url: str, timeout_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Wait until the server answers, its log loaded; raises RedisError after `timeout_s` seconds.
+
+    `meanwhile` is called before each try; what it raises ends the wait.
+    """
     deadline = time.monotonic() + timeout_s
     client = redis.Redis.from_url(url, socket_timeout=2.0)
     while True:
+        meanwhile()
         try:
             client.ping()
             client.close()
