@@ -52,8 +52,9 @@ def test_it_serves_the_pipeline_and_ctrl_c_leaves_no_process(tmp_path: Path) -> 
     try:
         wait_for(lambda: "report" in assets(), "the pipeline is served")
         assert f"Dagster UI: http://127.0.0.1:{port}" in log.read_text()
-        assert httpx.get("http://127.0.0.1:22000/health", timeout=PATIENCE_S).is_success
-        platform = json.loads((tmp_path / "platform" / "stack.json").read_text())["processes"]
+        stack = json.loads((tmp_path / "platform" / "stack.json").read_text())
+        gateway, platform = stack["ports"]["gateway"], stack["processes"]
+        assert httpx.get(f"http://127.0.0.1:{gateway}/health", timeout=PATIENCE_S).is_success
         family = [
             *psutil.Process(process.pid).children(recursive=True),
             *(psutil.Process(each["pid"]) for each in platform),
