@@ -11,7 +11,7 @@ import pytest
 from soak_pipeline_tests.leftovers import MARK_VARIABLE, end, lasting
 from soak_pipeline_tests.waiting import PATIENCE_S
 
-LEFTOVER_PATIENCE_S = PATIENCE_S / 10
+LEFTOVER_PATIENCE_S = PATIENCE_S / 4
 """For what was told to end, such as a server that is shutting down (seconds)."""
 
 mark = pytest.StashKey[str]()

@@ -53,7 +53,7 @@ def _run(folder: Path, content: str, *options: str) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-c", str(folder / "pytest.ini"), str(folder), *options],
         cwd=PROJECT_ROOT,
-        env=os.environ | {PATIENCE_VARIABLE: "5"},
+        env=os.environ | {PATIENCE_VARIABLE: "2"},
         capture_output=True,
         text=True,
         check=False,
