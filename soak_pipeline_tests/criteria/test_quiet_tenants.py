@@ -16,11 +16,13 @@ from soak_pipeline.criteria.fairness_decision import fairness_is_decided
 from soak_pipeline.criteria.windows import fairness_windows
 from soak_pipeline.model.plan import fairness_session
 from soak_pipeline.model.profile import FairnessOrder, Profile
+from soak_pipeline.model.sizing import Capacity, fitted
 from soak_pipeline.model.traffic import Phase
 from soak_pipeline.model.verdict import Verdict, at_most
 from soak_pipeline_tests.criteria.judging import SMALL, evidence_of, finding_of, judged, result_of
 from soak_pipeline_tests.evidence_defects import set_outcome, slow_down
 from soak_pipeline_tests.evidence_factory import SyntheticRun
+from soak_pipeline_tests.policies import SHARES, profile_of
 
 FAIRNESS = "quiet_tenants_are_protected"
 
@@ -384,3 +386,20 @@ def test_comparison_document_survives_json(tmp_path: Path) -> None:
     assert msgspec.json.decode(msgspec.json.encode(document), type=type(document)) == document
     assert [tenant.tenant for tenant in document.tenants] == ["B", "C", "D", "E"]
     assert all(tenant.decision == "PASS" for tenant in document.tenants)
+
+
+@pytest.mark.parametrize("carried_per_second", [345, 440, 600])
+def test_a_tenant_that_really_harms_fails_at_the_size_of_a_slow_machine(
+    tmp_path: Path, carried_per_second: int
+) -> None:
+    """And one that does not, passes: the fitted windows have the samples for both answers."""
+    capacity = Capacity(requests=carried_per_second * 4, failed=0, seconds=4.0, at_cap=False)
+    fitted_profile, _ = fitted(profile_of("smoke"), SHARES, capacity)
+
+    def harm(run: SyntheticRun) -> None:
+        slow_down(run, 1.6, phase="burst", tenant="E")
+
+    harmed = judged(tmp_path / "harmed", FAIRNESS, harm, profile=fitted_profile)
+    assert harmed.verdict is Verdict.FAIL
+    assert finding_of(harmed, "tenant E").verdict is Verdict.FAIL
+    assert judged(tmp_path / "clean", FAIRNESS, profile=fitted_profile).verdict is Verdict.PASS
