@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import psutil
 from infra.acp import patience, processes
 from infra.acp.embedded import postgres, redis
 from infra.acp.faults import Values
+from infra.acp.ports import is_free
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, StateError, connection_environment
 from infra.acp.supervisor import SUPERVISOR_LOCK, WORKER_ROLES, external_stores, open_log, python_processes
 
@@ -95,8 +95,8 @@ def _start(state: StateDirectory, workers: int | None) -> StackRecord:
             return _wait_until_up(state, supervisor)
         except BaseException as error:
             _terminate(supervisor)
-            # Nothing of ours listens any more.
-            if not isinstance(error, StackError) or not tries_left or all(map(_is_free, record.ports.values())):
+            # Nothing of ours listens any more, or keeps a port.
+            if not isinstance(error, StackError) or not tries_left or all(map(is_free, record.ports.values())):
                 raise
     raise AssertionError("the last try returns or raises")
 
@@ -180,7 +180,7 @@ def free_port(preferred: int, taken: set[int]) -> int:
     for port in range(preferred, preferred + PORTS_TRIED):
         if port in taken:
             continue
-        if _is_free(port):
+        if is_free(port):
             taken.add(port)
             return port
     raise StackError(f"no free port from {preferred} to {preferred + PORTS_TRIED - 1} on 127.0.0.1")
@@ -212,16 +212,6 @@ def _plan(workers: int | None) -> StackRecord:
         external_postgres="postgres" in external,
         external_redis="redis" in external,
     )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _number(name: str, default: int) -> int:

@@ -18,7 +18,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.acp import faults, patience, processes
+from infra.acp import faults, patience, ports, processes
 from infra.acp.embedded import postgres, redis
 from infra.acp.seed import seed_admin
 from infra.acp.state import ProcessRecord, StackRecord, StateDirectory, connection_environment, dsn_of
@@ -98,11 +98,12 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
         try:
-            self._start_all()
-            self._write_phase("up")
-            while not self._stopping:
-                self._restart_dead()
-                time.sleep(POLL_INTERVAL_S)
+            with ports.reserved(self._record.ports.values()):
+                self._start_all()
+                self._write_phase("up")
+                while not self._stopping:
+                    self._restart_dead()
+                    time.sleep(POLL_INTERVAL_S)
         except _StopRequested:
             pass
         except Exception as error:
