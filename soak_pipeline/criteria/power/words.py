@@ -80,7 +80,7 @@ def _alike(expectations: Iterable[Expectation]) -> list[list[Expectation]]:
 
 
 def _subjects(expectations: Sequence[Expectation]) -> str:
-    """`tenant B, C, D and E errors`: subjects that begin and end alike share their first and last words."""
+    """`tenant NAME, NAME and NAME errors`: subjects that begin and end alike share their first and last words."""
     words = [expectation.subject.split(" ") for expectation in expectations]
     if len(words) == 1 or len({(part[0], *part[2:]) for part in words}) > 1 or len(words[0]) < 2:
         return listed((expectation.subject for expectation in expectations), most=len(words))
