@@ -39,7 +39,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     found = lasting(config.stash[mark], folder, LEFTOVER_PATIENCE_S)
     if not found:
         return
-    end(found)
+    end(config.stash[mark], folder)
     lines = "\n".join(map(str, found))
     text = f"{len(found)} processes outlived the tests by {LEFTOVER_PATIENCE_S:g} s and were killed:\n{lines}"
     location = ("", None, "")

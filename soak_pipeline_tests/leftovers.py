@@ -1,13 +1,15 @@
 """Processes that a test run has started and that outlive it.
 
-They are known by a mark in their environment, which every child inherits, and by the run's temporary folder on their
-command line. The environment also names the test that started them.
+They are known by a mark in their environment, which every child inherits, by the run's temporary folder on their
+command line, and by their parents: a server that names itself, such as Redis or PostgreSQL, writes over its
+environment. The environment also names the test that started them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,7 +48,12 @@ def leftovers(mark: str, folder: Path) -> list[Leftover]:
     """
     own = psutil.Process()
     family = {own.pid, *(parent.pid for parent in own.parents())}
-    return [found for found in _all(mark, folder) if found.process.pid not in family]
+    marked = {found.process: found for found in _all(mark, folder) if found.process.pid not in family}
+    for parent in [*marked.values()]:
+        with contextlib.suppress(psutil.Error):
+            for child in parent.process.children(recursive=True):
+                marked.setdefault(child, Leftover(child, _command_of(child), parent.test))
+    return [*marked.values()]
 
 
 def _all(mark: str, folder: Path) -> Iterator[Leftover]:
@@ -59,6 +66,13 @@ def _all(mark: str, folder: Path) -> Iterator[Leftover]:
             # A run within a run has both marks.
             if mark in environment.get(MARK_VARIABLE, "").split() or f"{folder}{os.sep}" in command:
                 yield Leftover(process, command, environment.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0])
+
+
+def _command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _environment_of(process: psutil.Process) -> dict[str, str]:
@@ -77,8 +91,12 @@ def lasting(mark: str, folder: Path, patience_s: float) -> list[Leftover]:
     return found
 
 
-def end(found: list[Leftover]) -> None:
-    """Kills them."""
-    for leftover in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            leftover.process.kill()
+def end(mark: str, folder: Path) -> None:
+    """Kills them, and what one of them has started again meanwhile."""
+    while found := leftovers(mark, folder):
+        # Nobody starts anything again while it is stopped.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for leftover in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    leftover.process.send_signal(number)
+        psutil.wait_procs([leftover.process for leftover in found], timeout=1.0)

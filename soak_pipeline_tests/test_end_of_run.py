@@ -72,6 +72,26 @@ def test_a_process_that_outlives_the_run_fails_it_and_is_ended(tmp_path: Path, o
     assert is_gone(pid)
 
 
+def test_what_a_supervisor_starts_again_is_ended_too_whatever_its_environment_says(tmp_path: Path) -> None:
+    told = tmp_path / "pids"
+    (tmp_path / "supervisor.py").write_text(
+        "import subprocess, sys\nwhile True:\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(987)'], env={})\n"
+        "    open(sys.argv[1], 'a').write(f'{child.pid}\\n')\n    child.wait()\n"
+    )
+    planting = (
+        "import subprocess, sys, time\nfrom pathlib import Path\ndef test_plants():\n"
+        f"    told = Path({str(told)!r})\n"
+        f"    command = [sys.executable, {str(tmp_path / 'supervisor.py')!r}, str(told)]\n"
+        "    subprocess.Popen(command, start_new_session=True)\n"
+        "    while not told.exists() or not told.read_text(): time.sleep(0.01)\n"
+    )
+    done = _run(tmp_path, planting)
+    assert done.returncode == 1, done.stdout
+    assert "2 processes outlived the tests" in done.stdout
+    assert [pid for pid in told.read_text().split() if not is_gone(int(pid))] == []
+
+
 def test_one_without_our_environment_is_known_by_the_folder_on_its_command_line(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     done = _run(tmp_path, PLANTED.format(arguments="[str(tmp_path)]", environment="{}", told=str(told)))
