@@ -174,7 +174,7 @@ def test_the_keyboard_reaches_and_opens_everything(desktop: Browser, pages: dict
 
 def test_the_pointer_reads_a_chart(desktop: Browser, pages: dict[str, str]) -> None:
     show(desktop, pages["FAIL"])
-    drawing = desktop.find_element(By.CSS_SELECTOR, "#latency-A .drawing")
+    drawing = desktop.find_element(By.CSS_SELECTOR, "#latency-0 .drawing")
     desktop.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", drawing)
     ActionChains(desktop).move_to_element(drawing).perform()
     assert "p95 ms" in tip(desktop)
@@ -184,9 +184,9 @@ def test_the_pointer_reads_a_chart(desktop: Browser, pages: dict[str, str]) -> N
 
 def test_the_arrow_keys_read_a_chart_and_escape_ends_it(desktop: Browser, pages: dict[str, str]) -> None:
     show(desktop, pages["FAIL"])
-    drawing = desktop.find_element(By.CSS_SELECTOR, "#latency-A .drawing")
-    cells = [row.get_attribute("textContent") for row in desktop.find_elements(By.CSS_SELECTOR, "#latency-A tbody td")]
-    columns = len(desktop.find_elements(By.CSS_SELECTOR, "#latency-A thead th"))
+    drawing = desktop.find_element(By.CSS_SELECTOR, "#latency-0 .drawing")
+    cells = [row.get_attribute("textContent") for row in desktop.find_elements(By.CSS_SELECTOR, "#latency-0 tbody td")]
+    columns = len(desktop.find_elements(By.CSS_SELECTOR, "#latency-0 thead th"))
     drawing.send_keys(Keys.ARROW_RIGHT)
     assert str(cells[0]) in tip(desktop)
     drawing.send_keys(Keys.ARROW_RIGHT)
@@ -201,7 +201,7 @@ def test_it_is_whole_without_scripts(browser: Browser, pages: dict[str, str]) ->
         browser.size(1_280)
         show(browser, pages["FAIL"])
         assert browser.find_element(By.CSS_SELECTOR, "#quiet_tenants_are_protected .findings").is_displayed()
-        assert browser.find_element(By.CSS_SELECTOR, "#latency-A svg").is_displayed()
+        assert browser.find_element(By.CSS_SELECTOR, "#latency-0 svg").is_displayed()
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

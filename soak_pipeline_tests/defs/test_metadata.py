@@ -123,7 +123,7 @@ def test_of_fifty_tenants_all_are_in_the_table_and_the_slowest_one_is_plotted(tm
 
     rows = tuple(row(number, name) for number, name in enumerate(FIFTY))
     write_json(folder.path / "latency.json", msgspec.structs.replace(document, rows=rows))
-    metadata = report_metadata(_final(), JUDGEMENT, folder)
+    metadata = report_metadata(_final(), JUDGEMENT, folder, SMOKE)
     assert [cells[0] for cells in _rows(metadata["latency"])[1:]] == list(FIFTY)
     assert metadata["latency_ms_p95_slowest"].value == 89.0
     assert [name for name in metadata if name.startswith("latency_ms_")] == [

@@ -103,7 +103,8 @@ def test_whoever_inherits_the_lifeline_keeps_it_waiting(tmp_path: Path) -> None:
 
 def test_its_command_line_has_no_secret(holder: tuple[subprocess.Popen[str], psutil.Process], run_dir: Path) -> None:
     _, guardian = holder
-    words = guardian.cmdline()
+    # A process that was only forked has no command line of its own yet.
+    words = wait_for(guardian.cmdline, "the guardian has a command line")
     assert words[1:4] == ["-m", "soak_pipeline.stages.guardian", str(run_dir)]
     assert words[4] == "--"
 
