@@ -33,8 +33,7 @@ from soak_pipeline.analysis.distributions import (
 )
 from soak_pipeline.analysis.multiplicity import holm_adjusted, pocock_level
 from soak_pipeline.analysis.percentiles import order_statistic_rank
-
-FEWEST_PAIRS = 3
+from soak_pipeline.model.profile import FEWEST_PAIRS
 
 
 @dataclass(frozen=True, slots=True)

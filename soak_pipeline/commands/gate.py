@@ -376,8 +376,8 @@ def _problem_of(document: VerdictDocument, shape: StoredShape, plan: Plan) -> st
     return ""
 
 
-def changes_of_level(plan: Plan, level: LevelPolicy) -> list[str]:
-    """In what a plan is not the level: load, tenants, limits, headrooms, advisory criteria; a few words each."""
+def _changes_of_level(plan: Plan, document: VerdictDocument, level: LevelPolicy) -> list[str]:
+    """In what a run was not the level, and by which other limits it was judged; a few words each."""
     differences = {
         **{f"load {name}": pair for name, pair in different_fields(plan.profile, level.profile).items()},
         **{f"limit {name}": pair for name, pair in different_fields(plan.thresholds, level.thresholds).items()},
@@ -385,7 +385,10 @@ def changes_of_level(plan: Plan, level: LevelPolicy) -> list[str]:
         **{f"headroom {name}": pair for name, pair in differences_of(plan.headrooms, level.headrooms).items()},
         **{f"criterion {name}": pair for name, pair in _advisory(plan.advisory, level.advisory).items()},
     }
-    return [f"{name} is {run}, not {nominal}" for name, (run, nominal) in differences.items()]
+    changed = [f"{name} is {run}, not {nominal}" for name, (run, nominal) in differences.items()]
+    return changed + [
+        f"it was judged with {name} {value:g}" for name, value in sorted(document.thresholds_changed.items())
+    ]
 
 
 def _tenants(plan: Plan) -> dict[str, Any]:
@@ -408,13 +411,6 @@ def _advisory(run: Sequence[str], level: Sequence[str]) -> dict[str, tuple[objec
         name: ("advisory", "blocking") if name in run else ("blocking", "advisory")
         for name in sorted(set(run) ^ set(level))
     }
-
-
-def _changes_of_level(plan: Plan, document: VerdictDocument, level: LevelPolicy) -> list[str]:
-    """In what a run was not the level, and by which other limits it was judged; a few words each."""
-    return changes_of_level(plan, level) + [
-        f"it was judged with {name} {value:g}" for name, value in sorted(document.thresholds_changed.items())
-    ]
 
 
 def _some(words: Sequence[str]) -> str:

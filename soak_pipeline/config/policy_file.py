@@ -186,6 +186,8 @@ def _of_schema(error: Any) -> Iterator[Problem]:
 
 
 def _allowed(error: Any) -> str:
+    from soak_pipeline.config.policy_schema import LIKE
+
     value = error.validator_value
     match error.validator:
         case "type":
@@ -201,15 +203,9 @@ def _allowed(error: Any) -> str:
         case "enum":
             return f"allowed: {', '.join(map(str, value))}"
         case "pattern":
-            return f"it must be text like {_LIKE.get(value, value)}"
+            return f"it must be text like {LIKE.get(value, value)}"
         case _:
             return str(error.message)
-
-
-_LIKE = {
-    r"^(?=\d)(\d+h)?(\d+m)?(\d+s?)?$": "90s, 60m or 1h30m",
-    r"^\d+(\.\d+)? ?(B|KiB|MiB|GiB|TiB)$": "480 MiB",
-}
 
 
 def _laid_over(below: Any, above: Any, keys: Keys, origins: dict[Keys, str]) -> Any:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from soak_pipeline.model.policy import Level, Policy, TenantPolicy
+from soak_pipeline.model.policy import LEVEL_NAME, TENANT_NAME, Level, Policy, TenantPolicy
 from soak_pipeline.model.profile import FairnessProfile, FanoutProfile, Mix, Profile
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.thresholds import Thresholds
@@ -23,8 +23,9 @@ from soak_pipeline.model.traffic import Kind
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 DURATION_PATTERN = r"^(?=\d)(\d+h)?(\d+m)?(\d+s?)?$"
 BYTES_PATTERN = r"^\d+(\.\d+)? ?(B|KiB|MiB|GiB|TiB)$"
-NAME_OF_LEVEL = r"^[a-z][a-z0-9_]{0,39}$"
-NAME_OF_TENANT = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,29}$"
+LIKE = {DURATION_PATTERN: "90s, 60m or 1h30m", BYTES_PATTERN: "480 MiB"}
+"""What a text of each pattern looks like, for a person."""
+
 
 _Duration = Annotated[str, Meta(pattern=DURATION_PATTERN)]
 _Bytes = Annotated[str, Meta(pattern=BYTES_PATTERN)]
@@ -116,8 +117,8 @@ def policy_file_type() -> Any:
         kw_only=True,
         forbid_unknown_fields=True,
     )
-    level_name = Annotated[str, Meta(pattern=NAME_OF_LEVEL)]
-    tenant_name = Annotated[str, Meta(pattern=NAME_OF_TENANT)]
+    level_name = Annotated[str, Meta(pattern=f"^{LEVEL_NAME.pattern}$")]
+    tenant_name = Annotated[str, Meta(pattern=f"^{TENANT_NAME.pattern}$")]
     return _of_a_file(
         "PolicyFile",
         Policy,

@@ -17,16 +17,13 @@ from msgspec import Meta
 
 from soak_pipeline.model.criterion_names import CRITERION_NAMES, LOAD_WAS_VALID
 from soak_pipeline.model.errors import BadInput
-from soak_pipeline.model.profile import Profile, Share
+from soak_pipeline.model.profile import FEWEST_PAIRS, Profile, Share
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.thresholds import LIMIT_NAMES, LIMITS_PER_TENANT, Limit, Thresholds
 from soak_pipeline.model.traffic import Kind
 
 FEWEST_TENANTS = 2
 MOST_TENANTS = 50
-FEWEST_PAIRS = 3
-"""The first look needs as many, or there is no interval."""
-
 SUM_TOLERANCE = 1e-6
 TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,29}")
 LEVEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -17,6 +17,8 @@ from soak_pipeline.model.traffic import Kind
 
 MAX_USERS = 20_000
 MAX_RUN_TIME_S = 24 * 3600
+FEWEST_PAIRS = 3
+"""The first look needs as many, or there is no interval."""
 
 Users = Annotated[int, Meta(ge=1, le=MAX_USERS)]
 Count = Annotated[int, Meta(ge=1, le=10_000)]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from soak_pipeline.analysis.decision import Side
-from soak_pipeline.analysis.fairness import FEWEST_PAIRS, pairs_needed, pass_probability
+from soak_pipeline.analysis.fairness import pairs_needed, pass_probability
 from soak_pipeline.analysis.phases import FEWEST_SUB_WINDOWS as FEWEST_CLASSIC
 from soak_pipeline.analysis.phases import LARGEST_UNUSABLE_SHARE, whole_sub_windows
 from soak_pipeline.analysis.power import chance_of_at_least, fewest_trials, log_ratio_sd
@@ -20,7 +20,7 @@ from soak_pipeline.criteria.windows import FairnessWindows, fairness_windows, se
 from soak_pipeline.criteria.wording import count, seconds, share
 from soak_pipeline.model.plan import Plan, TenantLoad
 from soak_pipeline.model.preview import Expectation, Outlook
-from soak_pipeline.model.profile import FairnessOrder
+from soak_pipeline.model.profile import FEWEST_PAIRS, FairnessOrder
 from soak_pipeline.model.traffic import Phase
 
 POWER_AIM = 0.90
