@@ -14,7 +14,7 @@ import math
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -399,14 +399,39 @@ def _run_scenarios() -> Iterator[Scenario]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the calibration table; exit code 1 where a target is missed."""
-    parser = argparse.ArgumentParser(description="Simulate how often the statistical decisions are wrong.")
-    parser.add_argument("--repetitions", type=int, default=400, help="simulated runs per scenario (default 400)")
+    return print_table(scenarios, "Simulate how often the statistical decisions are wrong.", 400, arguments)
+
+
+def print_table(
+    scenarios_of: Callable[[], Iterable[Scenario]],
+    description: str,
+    repetitions: int,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """The command line of a calibration: runs its scenarios and prints their table.
+
+    Args:
+        scenarios_of: every scenario.
+        description: what is simulated, for `--help`.
+        repetitions: simulated runs per scenario unless the command line says otherwise.
+        arguments: of the command line; the process' own by default.
+
+    Returns:
+        Exit code: 1 where a target is missed.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=repetitions,
+        help=f"simulated runs per scenario (default {repetitions})",
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the simulation (default 1)")
     parser.add_argument("--only", default="", help="only scenarios whose rule contains this text")
     options = parser.parse_args(arguments)
     if options.repetitions < 1:
         parser.error(f"--repetitions: {options.repetitions}, must be at least 1")
-    chosen = [scenario for scenario in scenarios() if options.only in scenario.rule]
+    chosen = [scenario for scenario in scenarios_of() if options.only in scenario.rule]
     if not chosen:
         parser.error(f"--only: no rule contains {options.only!r}")
     rows = calibrate(chosen, options.repetitions, options.seed)

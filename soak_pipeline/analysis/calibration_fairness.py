@@ -10,7 +10,6 @@ the host and the platform add from window to window, beyond the scatter of the s
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +23,7 @@ from soak_pipeline.analysis.calibration import (
     FALSE_PASS_TARGET,
     Draw,
     Scenario,
-    calibrate,
-    markdown_table,
+    print_table,
 )
 from soak_pipeline.analysis.decision import Decision
 from soak_pipeline.analysis.fairness import LookPlan, judge_fairness
@@ -189,18 +187,7 @@ def _larger_scenarios() -> Iterator[Scenario]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; exit code 1 where a target is missed."""
-    parser = argparse.ArgumentParser(description="Simulate how a nightly run answers the fairness question.")
-    parser.add_argument("--repetitions", type=int, default=1000, help="simulated runs per scenario (default 1000)")
-    parser.add_argument("--only", default="", help="only scenarios whose rule contains this text")
-    options = parser.parse_args(arguments)
-    if options.repetitions < 1:
-        parser.error(f"--repetitions: {options.repetitions}, must be at least 1")
-    chosen = [scenario for scenario in scenarios() if options.only in scenario.rule]
-    if not chosen:
-        parser.error(f"--only: no rule contains {options.only!r}")
-    rows = calibrate(chosen, options.repetitions)
-    sys.stdout.write(markdown_table(rows) + "\n")
-    return 1 if any(row.is_met is False for row in rows) else 0
+    return print_table(scenarios, "Simulate how a nightly run answers the fairness question.", 1000, arguments)
 
 
 if __name__ == "__main__":
