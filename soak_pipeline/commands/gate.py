@@ -15,10 +15,10 @@ import msgspec
 
 from soak_pipeline.commands.waivers_file import read_waivers
 from soak_pipeline.config.policy_file import PolicyFile
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.evidence.run_folder import RunFolder, read_json_as_stored, run_folders
 from soak_pipeline.evidence.seal import changed_since_seal, damage_of
 from soak_pipeline.model import errors
-from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.plan import Plan, release_name, started_at
 from soak_pipeline.model.policy import LevelPolicy, Role
 from soak_pipeline.model.stored import StoredShape, differences_of, different_fields

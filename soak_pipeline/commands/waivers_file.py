@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.waivers import Waiver
 
@@ -34,7 +35,7 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
         except msgspec.ValidationError as error:
             problems.append(f"entry {number}: {error}")
             continue
-        problems += [f"entry {number}: {problem}" for problem in waiver.problems()]
+        problems += [f"entry {number}: {problem}" for problem in waiver.problems(CRITERION_NAMES)]
         waivers.append(waiver)
     if problems:
         raise BadInput(subject, problems)

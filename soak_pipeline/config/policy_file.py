@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from soak_pipeline.config.plain_yaml import MarkedYaml, read_marked_yaml
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.policy import Level, Policy, PolicyOfRun, Problem, Role, problems_of
 from soak_pipeline.model.profile import FairnessProfile, FanoutProfile, Profile, duration_s_of
@@ -126,7 +127,7 @@ def read_policy(path: Path | None) -> PolicyFile:
     tree = _in_units({**tree, "levels": levels}, ())
     tree.pop("mix", None)
     policy = msgspec.convert(tree, Policy)
-    problems = list(problems_of(policy))
+    problems = list(problems_of(policy, CRITERION_NAMES))
     if problems:
         raise BadInput(f"policy {_name(path) if path is None else path}", _told(problems, own))
     return PolicyFile(policy, path, origins)

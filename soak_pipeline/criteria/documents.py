@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from soak_pipeline.criteria.fairness_table import fairness_document
-from soak_pipeline.criteria.latency_tables import latency_document
-from soak_pipeline.criteria.platform_tables import chain_document, reconcile_document
+from soak_pipeline.criteria.fairness.tables import fairness_document
+from soak_pipeline.criteria.latency.tables import latency_document
+from soak_pipeline.criteria.platform_records.tables import chain_document, reconcile_document
 
 __all__ = ["chain_document", "fairness_document", "latency_document", "reconcile_document"]

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from soak_pipeline.criteria.criterion import Diagnosis
+from soak_pipeline.criteria.host import busy_host
+from soak_pipeline.criteria.validity.condition import EVENT_LOOP, GENERATOR_CPU, LOAD_WORKERS
 from soak_pipeline.criteria.wording import ms, share
-from soak_pipeline.model.stage_outputs import SessionReport
+from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.model.stage_outputs import PhaseEvidence, SessionReport
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline.model.verdict import Finding, Limit, Verdict, at_most
 
@@ -29,6 +33,7 @@ def lag_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
     limit = at_most(thresholds.generator_loop_lag_ms_p99_max, "ms")
     return _worst_worker(
         session,
+        EVENT_LOOP,
         "event loop",
         "loop lag",
         [worker.loop_lag_ms_p99 for worker in session.workers],
@@ -45,6 +50,7 @@ def cpu_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
     limit = at_most(thresholds.generator_cpu_share_max, "share")
     return _worst_worker(
         session,
+        GENERATOR_CPU,
         "generator CPU",
         "CPU share",
         [worker.cpu_share_max for worker in session.workers],
@@ -57,6 +63,7 @@ def cpu_finding(session: SessionReport, thresholds: Thresholds) -> Finding:
 
 def _worst_worker(
     session: SessionReport,
+    about: str,
     subject: str,
     figure: str,
     values: Sequence[float | None],
@@ -67,10 +74,11 @@ def _worst_worker(
     subject = f"{subject}, session {session.name}"
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
-        return _unknown(subject, limit, f"a load worker of session {session.name} reported no {figure}")
+        return _unknown(subject, about, limit, f"a load worker of session {session.name} reported no {figure}")
     worst = max(known)
     return Finding(
         subject=subject,
+        about=about,
         verdict=Verdict.PASS if limit.allows(worst) else Verdict.INCONCLUSIVE,
         observed=worst,
         limit=limit,
@@ -83,10 +91,16 @@ def lost_finding(session: SessionReport) -> Finding:
     lost = [worker.worker for worker in session.workers if worker.lost]
     subject = f"load workers, session {session.name}"
     if not session.workers:
-        return _unknown(subject, at_most(0.0, "lost workers"), f"session {session.name} has no report of a load worker")
+        return _unknown(
+            subject,
+            LOAD_WORKERS,
+            at_most(0.0, "lost workers"),
+            f"session {session.name} has no report of a load worker",
+        )
     names = ", ".join(str(worker) for worker in lost)
     return Finding(
         subject=subject,
+        about=LOAD_WORKERS,
         verdict=Verdict.INCONCLUSIVE if lost else Verdict.PASS,
         observed=float(len(lost)),
         limit=at_most(0.0, "lost workers"),
@@ -96,5 +110,19 @@ def lost_finding(session: SessionReport) -> Finding:
     )
 
 
-def _unknown(subject: str, limit: Limit, why: str) -> Finding:
-    return Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, limit=limit, why=why)
+def _unknown(subject: str, about: str, limit: Limit, why: str) -> Finding:
+    return Finding(subject=subject, about=about, verdict=Verdict.INCONCLUSIVE, limit=limit, why=why)
+
+
+def unfit_generator(evidence: RunEvidence, stages: Sequence[PhaseEvidence | None]) -> Diagnosis | None:
+    sessions = [session for stage in stages if stage is not None for session in stage.sessions]
+    trouble = generator_trouble(sessions, evidence.thresholds)
+    if not trouble:
+        return None
+    if busy := busy_host(evidence, stages):
+        return busy
+    return Diagnosis(
+        "generator_unfit",
+        f"The load generator was not fit to measure: {trouble}.",
+        "Raise `load_workers` of this level in the policy, or stop other work on this host; run again.",
+    )

@@ -1,65 +1,29 @@
-"""The ordered list of criteria, and the judgement of a run by all of them.
+"""The criteria, and the judgement of a run by all of them.
 
-Owns the order and the safety: a criterion that raises is INCONCLUSIVE with the reason, and the others are judged all
-the same. The crash of a checker is never a PASS.
+Owns the safety: a criterion that raises is INCONCLUSIVE with the reason, and the others are judged all the same. The
+crash of a checker is never a PASS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 
 import msgspec
 
-from soak_pipeline.criteria import (
-    chain_has_no_violations,
-    decisions_are_correct,
-    fanout_is_correct,
-    gateway_p95_is_under_slo,
-    load_was_valid,
-    no_timeline_is_stuck,
-    nothing_leaks,
-    quiet_tenants_are_protected,
-    roots_are_sealed,
-    teardown_is_silent,
-    usage_matches_audit,
-)
+from soak_pipeline.criteria.criterion import Criterion
+from soak_pipeline.criteria.names import MODULES
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict, overall
 
 
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One criterion.
-
-    Attributes:
-        name: the fact in the present tense.
-        question: what it answers, for a person.
-        judge: evidence to result; pure.
-    """
-
-    name: str
-    question: str
-    judge: Callable[[RunEvidence], CriterionResult]
+def _declared(module: str) -> Criterion:
+    criterion: Criterion = import_module(module).CRITERION
+    return criterion
 
 
-CRITERIA: tuple[Criterion, ...] = tuple(
-    Criterion(module.NAME, module.QUESTION, module.judge)
-    for module in (
-        chain_has_no_violations,
-        usage_matches_audit,
-        no_timeline_is_stuck,
-        roots_are_sealed,
-        gateway_p95_is_under_slo,
-        quiet_tenants_are_protected,
-        nothing_leaks,
-        decisions_are_correct,
-        fanout_is_correct,
-        teardown_is_silent,
-        load_was_valid,
-    )
-)
+CRITERIA: tuple[Criterion, ...] = tuple(map(_declared, MODULES.values()))
 
 
 def judge_run(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from soak_pipeline.criteria.criterion import Criterion
 from soak_pipeline.criteria.diagnosis import diagnose
 from soak_pipeline.criteria.sources import why_missing
 from soak_pipeline.evidence.bundle import RunEvidence
@@ -20,7 +21,7 @@ _ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
 def conclude(
     evidence: RunEvidence,
-    name: str,
+    criterion: Criterion,
     findings: Sequence[Finding],
     *,
     main: Limit | None = None,
@@ -32,7 +33,7 @@ def conclude(
 
     Args:
         evidence: of the run, for the diagnosis.
-        name: of the criterion.
+        criterion: whose result this is.
         findings: one per subject, in any order; none at all is INCONCLUSIVE.
         main: limit of the criterion's main figure; None where it has none. Among equally bad findings, those in its
             unit come first. It stands in the headline where the finding that decided has neither figure nor limit.
@@ -41,7 +42,7 @@ def conclude(
         gravity: among findings of the same verdict, the graver one comes first.
     """
     if not findings:
-        return _undecided(evidence, name, "there was nothing to judge", files)
+        return _undecided(evidence, criterion, "there was nothing to judge", files)
     ordered = sorted(
         findings,
         key=lambda finding: (
@@ -54,9 +55,9 @@ def conclude(
     decisive, verdict = ordered[0], worst(finding.verdict for finding in findings)
     if decisive.observed is None and decisive.limit is None:
         decisive = msgspec.structs.replace(decisive, limit=main, unit="" if main is None else main.unit)
-    diagnosis = diagnose(name, evidence, ordered) if verdict is not Verdict.PASS else None
+    diagnosis = diagnose(criterion, evidence, ordered) if verdict is not Verdict.PASS else None
     return CriterionResult(
-        name=name,
+        name=criterion.name,
         verdict=verdict,
         observed=_headline(decisive, ordered),
         limit=decisive.limit,
@@ -79,20 +80,22 @@ def _headline(decisive: Finding, findings: Sequence[Finding]) -> float | None:
     return sum(finding.observed for finding in findings if finding.limit == limit and finding.observed is not None)
 
 
-def stage_missing(evidence: RunEvidence, name: str, stage: str, files: Sequence[str] = ()) -> CriterionResult:
+def stage_missing(
+    evidence: RunEvidence, criterion: Criterion, stage: str, files: Sequence[str] = ()
+) -> CriterionResult:
     """The result when the stage that the criterion rests on left no readable output."""
     why = f"stage {stage} left no evidence: {why_missing(evidence, stage)}"
-    return _undecided(evidence, name, why, files)
+    return _undecided(evidence, criterion, why, files)
 
 
-def not_asked(name: str, why: str) -> CriterionResult:
+def not_asked(criterion: Criterion, why: str) -> CriterionResult:
     """The result when the plan is too short for the question; it takes no part in the overall verdict."""
-    return CriterionResult(name=name, verdict=Verdict.INCONCLUSIVE, asked=False, why=why)
+    return CriterionResult(name=criterion.name, verdict=Verdict.INCONCLUSIVE, asked=False, why=why)
 
 
-def unmeasured(subject: str, why: str, **figures: float | int | str | None) -> Finding:
+def unmeasured(subject: str, why: str, about: str = "", /, **figures: float | int | str | None) -> Finding:
     """A finding that says what was not measured."""
-    return Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, why=why, figures=figures)
+    return Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, why=why, about=about, figures=figures)
 
 
 def closeness(finding: Finding) -> float:
@@ -100,10 +103,10 @@ def closeness(finding: Finding) -> float:
     return -math.inf if finding.limit is None else finding.limit.closeness(finding.observed)
 
 
-def _undecided(evidence: RunEvidence, name: str, why: str, files: Sequence[str]) -> CriterionResult:
-    diagnosis = diagnose(name, evidence, [unmeasured("run", why)])
+def _undecided(evidence: RunEvidence, criterion: Criterion, why: str, files: Sequence[str]) -> CriterionResult:
+    diagnosis = diagnose(criterion, evidence, [unmeasured("run", why)])
     return CriterionResult(
-        name=name, verdict=Verdict.INCONCLUSIVE, why=why, evidence=tuple(files), **diagnosis._asdict()
+        name=criterion.name, verdict=Verdict.INCONCLUSIVE, why=why, evidence=tuple(files), **diagnosis._asdict()
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soak_pipeline.analysis.comparison import RunComparison, compare_runs
-from soak_pipeline.criteria.latency_samples import LatencyGroup, latency_groups
+from soak_pipeline.criteria.latency.samples import LatencyGroup, latency_groups
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyDocument
 from soak_pipeline.model.traffic import Kind, Phase

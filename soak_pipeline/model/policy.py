@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated
@@ -15,12 +15,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from soak_pipeline.model.criterion_names import CRITERION_NAMES, LOAD_WAS_VALID
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.profile import FEWEST_PAIRS, Profile, Share
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.thresholds import LIMIT_NAMES, LIMITS_PER_TENANT, Limit, Thresholds
 from soak_pipeline.model.traffic import Kind
+from soak_pipeline.model.verdict import LOAD_WAS_VALID
 
 FEWEST_TENANTS = 2
 MOST_TENANTS = 50
@@ -159,8 +159,13 @@ class PolicyOfRun(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name} ({self.digest[:12]})"
 
 
-def problems_of(policy: Policy) -> Iterator[Problem]:
-    """What does not hold between the numbers of a policy, all of it."""
+def problems_of(policy: Policy, criteria: Sequence[str]) -> Iterator[Problem]:
+    """What does not hold between the numbers of a policy, all of it.
+
+    Args:
+        policy: the whole of it.
+        criteria: names of all criteria.
+    """
     yield from _tenant_problems(policy.tenants)
     for name, headroom in policy.headrooms.items():
         if name not in LEAK_SERIES:
@@ -170,7 +175,7 @@ def problems_of(policy: Policy) -> Iterator[Problem]:
     for name in LEAK_SERIES:
         if name not in policy.headrooms:
             yield ("headrooms", name), "is missing; every leak series needs a headroom"
-    yield from _advisory_problems(("advisory",), policy.advisory)
+    yield from _advisory_problems(("advisory",), policy.advisory, criteria)
     if not policy.levels:
         yield ("levels",), "is empty; a policy needs at least one level"
     for name, level in policy.levels.items():
@@ -183,7 +188,7 @@ def problems_of(policy: Policy) -> Iterator[Problem]:
                 "is true for a level that gates; such a level is the same everywhere, so set it to false",
             )
         yield from _limit_problems((*path, "limits"), level.limits, LIMIT_NAMES)
-        yield from _advisory_problems((*path, "advisory"), level.advisory or ())
+        yield from _advisory_problems((*path, "advisory"), level.advisory or (), criteria)
         yield from _profile_problems(path, level.profile, policy.tenants)
 
 
@@ -222,12 +227,12 @@ def _limit_problems(path: tuple[str, ...], limits: Mapping[str, float], allowed:
             yield (*path, name), f"holds for the whole run, not for one tenant; a tenant may have {', '.join(allowed)}"
 
 
-def _advisory_problems(path: tuple[str, ...], names: tuple[str, ...]) -> Iterator[Problem]:
+def _advisory_problems(path: tuple[str, ...], names: tuple[str, ...], criteria: Sequence[str]) -> Iterator[Problem]:
     for name in names:
         if name == LOAD_WAS_VALID:
             yield path, f"names {name}, without which no other figure means anything; it always blocks"
-        elif name not in CRITERION_NAMES:
-            yield path, f"names {name!r}, which is no criterion; known: {', '.join(CRITERION_NAMES)}"
+        elif name not in criteria:
+            yield path, f"names {name!r}, which is no criterion; known: {', '.join(criteria)}"
 
 
 def _profile_problems(

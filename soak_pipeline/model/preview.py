@@ -24,7 +24,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """What one criterion will have to go by, for one subject.
 
     Attributes:
-        criterion: its name.
+        criterion: its name; the preview fills it in.
         subject: such as `tenant NAME`.
         outlook: see `Outlook`.
         why: what is expected and what is needed, as one clause.
@@ -35,10 +35,10 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
         figures: the remedy and the power in numbers, each with its unit in its name.
     """
 
-    criterion: str
     subject: str
     outlook: Outlook
     why: str
+    criterion: str = ""
     expected: float | None = None
     needed: float | None = None
     unit: str = ""

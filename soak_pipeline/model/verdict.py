@@ -13,6 +13,9 @@ import msgspec
 
 from soak_pipeline.model.errors import EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_PASS
 
+LOAD_WAS_VALID = "load_was_valid"
+"""The criterion without which no other figure means anything: it is never advisory and never waived."""
+
 
 class Verdict(StrEnum):
     """PASS allows a promotion; FAIL and INCONCLUSIVE block it."""
@@ -111,6 +114,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         unit: of observed and interval; where there is a limit, its unit, which need not be given again.
         interval: confidence interval of `observed`, (low, high); an end that is unbounded is None.
         why: one sentence: subject, observed, limit, with units.
+        about: which question about the subject this answers, as a key for programs, such as `event_loop`; likely causes
+            are chosen by it. Empty where the criterion asks only one.
         figures: further named numbers, the name carrying the unit.
 
     Raises:
@@ -120,6 +125,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     verdict: Verdict
     why: str
+    about: str = ""
     observed: float | None = None
     limit: Limit | None = None
     unit: str = ""

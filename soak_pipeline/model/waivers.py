@@ -5,13 +5,12 @@ Owns what a waiver is and what it may excuse. Never reads a file, and never look
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 import msgspec
 
-from soak_pipeline.model.criterion_names import CRITERION_NAMES, LOAD_WAS_VALID
-from soak_pipeline.model.verdict import CriterionResult, Verdict
+from soak_pipeline.model.verdict import LOAD_WAS_VALID, CriterionResult, Verdict
 
 NEVER_WAIVED = frozenset({LOAD_WAS_VALID})
 """Without a valid load every other figure means nothing, so that there would be nothing to take a risk on."""
@@ -35,13 +34,17 @@ class Waiver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     release: str | None = None
     target: str | None = None
 
-    def problems(self) -> list[str]:
-        """What is wrong with it, one sentence each; a waiver with a problem excuses nothing."""
+    def problems(self, criteria: Sequence[str]) -> list[str]:
+        """What is wrong with it, one sentence each; a waiver with a problem excuses nothing.
+
+        Args:
+            criteria: names of all criteria.
+        """
         found = []
         if self.criterion in NEVER_WAIVED:
             found.append(f"criterion {self.criterion} can never be waived: without it no figure of the run counts")
-        elif self.criterion not in CRITERION_NAMES:
-            found.append(f"unknown criterion {self.criterion!r}; known: {', '.join(CRITERION_NAMES)}")
+        elif self.criterion not in criteria:
+            found.append(f"unknown criterion {self.criterion!r}; known: {', '.join(criteria)}")
         found += [
             f"{name} is empty; {hint}"
             for name, hint in (("owner", "name who answers for it"), ("reason", "say why the risk is taken"))

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.errors import BadInput
-from soak_pipeline.model.verdict import Verdict
+from soak_pipeline.model.verdict import LOAD_WAS_VALID, Verdict
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
 
 CHAIN = "chain_has_no_violations"

@@ -10,8 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
-from soak_pipeline.model.verdict import CriterionResult, Verdict
+from soak_pipeline.model.verdict import LOAD_WAS_VALID, CriterionResult, Verdict
 from soak_pipeline.prove.rows import Row, Turn
 
 NOT_ASKED = "not asked"

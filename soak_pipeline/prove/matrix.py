@@ -12,6 +12,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.prove.judging import NOT_ASKED, Cell, Outcome, RowResult
 from soak_pipeline.report.page.render import render
@@ -21,19 +22,7 @@ MATRIX_FILE = "matrix.json"
 PAGE_FILE = "matrix.html"
 FORMAT_VERSION = 1
 
-SHORT = {
-    "chain_has_no_violations": "chain",
-    "usage_matches_audit": "usage",
-    "no_timeline_is_stuck": "timelines",
-    "roots_are_sealed": "roots",
-    "gateway_p95_is_under_slo": "p95",
-    "quiet_tenants_are_protected": "fairness",
-    "nothing_leaks": "leaks",
-    "decisions_are_correct": "decisions",
-    "fanout_is_correct": "fan-out",
-    "teardown_is_silent": "teardown",
-    "load_was_valid": "load",
-}
+SHORT = {criterion.name: criterion.short for criterion in CRITERIA}
 """Names of the criteria at the head of a column."""
 
 _MARK_WIDTH = 3

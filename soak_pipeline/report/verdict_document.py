@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.plan import Plan, plan_hash
 from soak_pipeline.model.policy import PolicyOfRun
 from soak_pipeline.model.promotion import gates_promotion
 from soak_pipeline.model.stored import StoredShape, stored_shape
-from soak_pipeline.model.verdict import CriterionResult, Finding, Judgement, Verdict
+from soak_pipeline.model.verdict import LOAD_WAS_VALID, CriterionResult, Finding, Judgement, Verdict
 
 VERDICT_FILE = "verdict.json"
 FORMAT_VERSION = 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from soak_pipeline.criteria.fairness_decision import fairness_is_decided
+from soak_pipeline.criteria.fairness.decision import fairness_is_decided
 from soak_pipeline.evidence.requests import read_requests
 from soak_pipeline.model.plan import Plan, fairness_session
 from soak_pipeline.model.stage_outputs import PhaseEvidence, ProvisionedRun, SessionReport, StageStatus

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from soak_pipeline.config.policy_file import find_policy, read_policy
-from soak_pipeline.criteria.power.access import criteria_that_need
-from soak_pipeline.criteria.power.preview import preview
+from soak_pipeline.criteria.power.preview import criteria_that_need, preview
 from soak_pipeline.criteria.power.words import log_lines
 from soak_pipeline.criteria.wording import listed
 from soak_pipeline.model.plan import Plan, make_plan

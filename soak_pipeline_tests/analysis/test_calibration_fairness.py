@@ -10,7 +10,7 @@ from soak_pipeline.analysis.calibration import calibrate
 from soak_pipeline.analysis.calibration_fairness import main, scenarios
 from soak_pipeline.analysis.fairness import pass_probability
 from soak_pipeline.analysis.power import log_ratio_sd
-from soak_pipeline.criteria.fairness_decision import SHORTEST_SUB_WINDOW_S
+from soak_pipeline.criteria.fairness.decision import SHORTEST_SUB_WINDOW_S
 from soak_pipeline_tests.policies import profile_of
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.evidence.run_folder import RunFolder, write_json
-from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.commands.gate import GateAnswer, GateQuestion, GateVerdict, answer
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, write_json
 from soak_pipeline.evidence.seal import SEAL_FILE, seal_new
-from soak_pipeline.model.criterion_names import CRITERION_NAMES
 from soak_pipeline.model.plan import plan_hash
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.verdict_document import VerdictDocument, digest_of

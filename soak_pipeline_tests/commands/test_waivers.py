@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from soak_pipeline.commands.gate import GateAnswer, GateQuestion, GateVerdict, answer
 from soak_pipeline.commands.waivers_file import read_waivers
-from soak_pipeline.model.criterion_names import CRITERION_NAMES
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.verdict import Verdict
 from soak_pipeline.model.waivers import Waiver

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soak_pipeline.criteria.decisions_are_correct import NO_WRONG_DECISION
+from soak_pipeline.criteria.decisions.decisions_are_correct import NO_WRONG_DECISION
 from soak_pipeline.model.verdict import Verdict, at_most
 from soak_pipeline_tests.criteria.judging import finding_of, judged
 from soak_pipeline_tests.evidence_defects import go_wrong, set_outcome

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from soak_pipeline.criteria.fanout_is_correct import most_at_once
+from soak_pipeline.criteria.fanout.fanout_is_correct import most_at_once
 from soak_pipeline.model.stage_outputs import StageStatus
 from soak_pipeline.model.verdict import Verdict, at_least
 from soak_pipeline_tests.criteria.judging import evidence_of, finding_of, judged

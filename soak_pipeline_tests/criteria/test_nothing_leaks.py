@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from soak_pipeline.criteria.nothing_leaks import CAPABILITY_OF
+from soak_pipeline.criteria.leaks.nothing_leaks import CAPABILITY_OF
 from soak_pipeline.criteria.registry import judge_run
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.model.stage_outputs import Capability

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from soak_pipeline.criteria import decisions_are_correct
-from soak_pipeline.criteria.causes.open_answers import invalid_load, no_pressure
-from soak_pipeline.criteria.fairness_table import fairness_document
+from soak_pipeline.criteria.decisions import decisions_are_correct
+from soak_pipeline.criteria.fairness.causes import PRESSURE, no_pressure
+from soak_pipeline.criteria.fairness.tables import fairness_document
+from soak_pipeline.criteria.validity.causes import invalid_load
+from soak_pipeline.criteria.validity.condition import RATE
 from soak_pipeline.evidence.bundle import RunEvidence, read_evidence
 from soak_pipeline.model.verdict import Finding, Verdict
 from soak_pipeline_tests.evidence_factory import SyntheticRun, make_run
@@ -21,13 +23,13 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> RunEvidence:
     return read_evidence(make_run(tmp_path_factory.mktemp("run"), tenants=TENANTS, noisy="errors"))
 
 
-def open_finding(subject: str) -> Finding:
-    return Finding(subject=subject, verdict=Verdict.INCONCLUSIVE, why="unknown")
+def open_finding(subject: str, about: str = "") -> Finding:
+    return Finding(subject=subject, about=about, verdict=Verdict.INCONCLUSIVE, why="unknown")
 
 
 @pytest.mark.parametrize("name", ["clock", "stage", "telemetry", "records"])
 def test_a_tenant_s_name_is_no_cause(evidence: RunEvidence, name: str) -> None:
-    diagnosis = invalid_load(evidence, [open_finding(f"rate of tenant {name}, session soak")])
+    diagnosis = invalid_load(evidence, [open_finding(f"rate of tenant {name}, session soak", RATE)])
     assert diagnosis is not None
     assert diagnosis.cause == "load_not_sent"
 
@@ -36,7 +38,7 @@ def test_a_quiet_tenant_called_pressure_is_not_the_pressure(evidence: RunEvidenc
     other = no_pressure(evidence, [open_finding("tenant pressure")])
     assert other is not None
     assert other.cause == "windows_vary"
-    noisy = no_pressure(evidence, [open_finding("tenant errors pressure")])
+    noisy = no_pressure(evidence, [open_finding("tenant errors pressure", PRESSURE)])
     assert noisy is not None
     assert noisy.cause == "noisy_tenant_never_pressed"
     assert "Tenant errors did not press" in noisy.likely_cause

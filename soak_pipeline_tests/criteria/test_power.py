@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.criteria.power.access import access_expectations, criteria_that_need, needs
 from soak_pipeline.criteria.power.counts import EDGE_SHARE, calls_in
-from soak_pipeline.criteria.power.preview import preview
+from soak_pipeline.criteria.power.preview import criteria_that_need, preview
 from soak_pipeline.criteria.power.words import log_lines, outlook_by_criterion, sentence, summary, table_lines
 from soak_pipeline.criteria.registry import CRITERIA, judge_run
 from soak_pipeline.evidence.bundle import read_evidence
@@ -200,7 +199,7 @@ def test_what_a_target_cannot_offer_is_named_with_its_criteria() -> None:
     assert criteria_that_need(plan, "redis") == ["usage_matches_audit"]
     assert criteria_that_need(plan_of(HALF_HOUR), "redis") == ["usage_matches_audit", "nothing_leaks"]
     assert criteria_that_need(plan, "database.identity") == []
-    found = [item for item in access_expectations(plan, lacking("redis")) if item.outlook is Outlook.UNDECIDABLE]
+    found = [item for item in preview(plan, lacking("redis")) if item.outlook is Outlook.UNDECIDABLE]
     assert [(item.criterion, item.subject) for item in found] == [("usage_matches_audit", "pipelines")]
     assert found[0].why == "redis is not available: no DSN"
 
@@ -215,7 +214,12 @@ def test_every_capability_that_is_needed_is_one_that_preflight_looks_for() -> No
     from soak_pipeline_tests.evidence_factory import CAPABILITIES
 
     named = msgspec.structs.replace(TARGET, prometheus_url="http://127.0.0.1:9090")
-    asked = {name for _, _, names in needs(plan_of(HALF_HOUR, named)) for name in names}
+    asked = {
+        name
+        for criterion in CRITERIA
+        for need in criterion.needs(plan_of(HALF_HOUR, named))
+        for name in need.capabilities
+    }
     assert asked <= {*CAPABILITIES, "prometheus"}
 
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from soak_pipeline.criteria.documents import fairness_document
-from soak_pipeline.criteria.fairness_decision import fairness_is_decided
+from soak_pipeline.criteria.fairness.decision import fairness_is_decided
 from soak_pipeline.criteria.windows import fairness_windows
 from soak_pipeline.model.plan import fairness_session
 from soak_pipeline.model.profile import FairnessOrder, Profile

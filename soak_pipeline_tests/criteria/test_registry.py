@@ -8,13 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from soak_pipeline.criteria.criterion import Criterion
 from soak_pipeline.criteria.documents import (
     chain_document,
     fairness_document,
     latency_document,
     reconcile_document,
 )
-from soak_pipeline.criteria.registry import CRITERIA, Criterion, judge_run, judged_safely
+from soak_pipeline.criteria.names import CRITERION_NAMES
+from soak_pipeline.criteria.registry import CRITERIA, judge_run, judged_safely
 from soak_pipeline.evidence.bundle import STAGE_OUTPUTS, RunEvidence, read_evidence
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline_tests.criteria.judging import SMALL, evidence_of
@@ -38,11 +40,22 @@ def test_the_criteria_are_these_in_this_order() -> None:
     assert all(criterion.question.endswith("?") for criterion in CRITERIA)
 
 
+def test_a_criterion_has_the_name_of_its_module() -> None:
+    assert [criterion.name for criterion in CRITERIA] == list(CRITERION_NAMES)
+    assert len({criterion.short for criterion in CRITERIA}) == len(CRITERIA)
+
+
+def test_a_criterion_rests_on_stages_that_there_are() -> None:
+    assert {stage for criterion in CRITERIA for stage in criterion.rests_on} <= set(STAGE_OUTPUTS)
+
+
 def test_a_crash_of_a_criterion_is_inconclusive_with_the_reason(tmp_path: Path) -> None:
     def crash(evidence: RunEvidence) -> CriterionResult:
         raise ZeroDivisionError("no tenants")
 
-    result = judged_safely(Criterion("crashes", "Does it?", crash), evidence_of(tmp_path))
+    result = judged_safely(
+        Criterion(name="crashes", short="crash", question="Does it?", rests_on=(), judge=crash), evidence_of(tmp_path)
+    )
 
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.asked

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soak_pipeline.criteria import wording
+from soak_pipeline.criteria.platform_records.usage_matches_audit import CRITERION
 from soak_pipeline.criteria.results import closeness, conclude
 from soak_pipeline.model.verdict import Finding, Limit, Verdict, at_least, at_most, worst
 from soak_pipeline_tests.criteria.judging import evidence_of
 
-NAME = "usage_matches_audit"
 ROWS = at_most(0.0, "rows")
 
 
@@ -30,7 +30,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 
 def test_nothing_to_judge_is_open(evidence: object) -> None:
-    result = conclude(evidence, NAME, [], main=ROWS, passed="all is well", files=[])  # type: ignore[arg-type]
+    result = conclude(evidence, CRITERION, [], main=ROWS, passed="all is well", files=[])  # type: ignore[arg-type]
 
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.why == "there was nothing to judge"
@@ -40,7 +40,7 @@ def test_nothing_to_judge_is_open(evidence: object) -> None:
 def test_the_worst_finding_decides_and_comes_first(evidence: object, verdicts: list[Verdict]) -> None:
     findings = [finding(verdict, f"subject {index}") for index, verdict in enumerate(verdicts)]
 
-    result = conclude(evidence, NAME, findings, main=ROWS, passed="all is well", files=["a.json"])  # type: ignore[arg-type]
+    result = conclude(evidence, CRITERION, findings, main=ROWS, passed="all is well", files=["a.json"])  # type: ignore[arg-type]
 
     assert result.verdict is worst(verdicts)
     assert result.findings[0].verdict is result.verdict
@@ -57,7 +57,7 @@ def test_the_main_unit_and_the_nearest_to_the_limit_come_first(evidence: object)
         finding(Verdict.PASS, "unknown", None),
     ]
 
-    result = conclude(evidence, NAME, findings, main=ROWS, passed="all is well", files=[])  # type: ignore[arg-type]
+    result = conclude(evidence, CRITERION, findings, main=ROWS, passed="all is well", files=[])  # type: ignore[arg-type]
 
     assert [f.subject for f in result.findings] == ["near", "far", "unknown", "other unit"]
     assert (result.observed, result.limit, result.unit) == (1.9, at_most(2.0, "rows"), "rows")
@@ -66,7 +66,7 @@ def test_the_main_unit_and_the_nearest_to_the_limit_come_first(evidence: object)
 def test_the_others_that_are_as_bad_are_named(evidence: object) -> None:
     findings = [finding(Verdict.FAIL, f"tenant {name}", 3.0) for name in "ABCDEF"] + [finding(Verdict.PASS)]
 
-    why = conclude(evidence, NAME, findings, main=ROWS, passed="", files=[]).why  # type: ignore[arg-type]
+    why = conclude(evidence, CRITERION, findings, main=ROWS, passed="", files=[]).why  # type: ignore[arg-type]
 
     assert why == "tenant A is FAIL (and 5 more: tenant B; tenant C; tenant D; tenant E; ...)"
 
@@ -93,7 +93,7 @@ def test_the_worst_is_named_first_in_either_direction(
         for name, value in observed.items()
     ]
 
-    result = conclude(evidence, NAME, findings, main=limit, passed="", files=[])  # type: ignore[arg-type]
+    result = conclude(evidence, CRITERION, findings, main=limit, passed="", files=[])  # type: ignore[arg-type]
 
     assert [f.subject for f in result.findings] == order
     assert result.limit == limit
@@ -113,7 +113,7 @@ def test_whatever_the_limit_the_figure_that_is_worst_for_it_leads(
     limit = make(value, "rows")
     findings = [Finding(subject=f"{one}", verdict=verdict, why="w", observed=one, limit=limit) for one in figures]
 
-    result = conclude(evidence, NAME, findings, main=limit, passed="", files=[])  # type: ignore[arg-type]
+    result = conclude(evidence, CRITERION, findings, main=limit, passed="", files=[])  # type: ignore[arg-type]
 
     leading = max(figures) if make is at_most else min(figures)
     assert result.observed == pytest.approx(leading, rel=1e-6, abs=1e-9 * max(1.0, abs(value)))
@@ -122,7 +122,7 @@ def test_whatever_the_limit_the_figure_that_is_worst_for_it_leads(
 def test_what_has_neither_figure_nor_limit_shows_the_main_limit(evidence: object) -> None:
     findings = [Finding(subject="x", verdict=Verdict.INCONCLUSIVE, why="not read"), finding(Verdict.PASS)]
 
-    result = conclude(evidence, NAME, findings, main=ROWS, passed="", files=[])  # type: ignore[arg-type]
+    result = conclude(evidence, CRITERION, findings, main=ROWS, passed="", files=[])  # type: ignore[arg-type]
 
     assert (result.observed, result.limit, result.unit) == (None, ROWS, "rows")
 

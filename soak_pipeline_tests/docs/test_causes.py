@@ -9,8 +9,9 @@ from pathlib import Path
 
 import soak_pipeline.criteria
 from soak_pipeline import PROJECT_ROOT
-from soak_pipeline.model.criterion_names import CRITERION_NAMES, LOAD_WAS_VALID
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.model.series import LEAK_SERIES
+from soak_pipeline.model.verdict import LOAD_WAS_VALID
 from soak_pipeline.prove.catalogue import CATALOGUE
 from soak_pipeline_tests.docs.markdown import rows, section
 
@@ -22,7 +23,7 @@ MEMORY_OF_ITS_OWN = "uss_bytes"
 
 def causes() -> Iterator[str]:
     """First argument of each `Diagnosis(...)`; those that are made of a series or taken from a table are followed."""
-    for path in (*(FOLDER / "causes").glob("*.py"), FOLDER / "diagnosis.py"):
+    for path in FOLDER.rglob("*.py"):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Diagnosis":

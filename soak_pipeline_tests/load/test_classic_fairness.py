@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from soak_pipeline.criteria import fairness_decision, fairness_samples, fairness_table
+from soak_pipeline.criteria.fairness import decision, samples, tables
 from soak_pipeline.criteria.registry import judge_run
 from soak_pipeline.evidence.bundle import read_evidence
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
@@ -37,8 +37,8 @@ SHORT: FairnessProfile = msgspec.structs.replace(
 
 def test_a_classic_run_is_measured_compared_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Phases of seconds instead of ten minutes need sub-windows of half a second, with as many samples as fit.
-    monkeypatch.setattr(fairness_decision, "SHORTEST_SUB_WINDOW_S", 0.5)
-    for module in (fairness_decision, fairness_samples, fairness_table):
+    monkeypatch.setattr(decision, "SHORTEST_SUB_WINDOW_S", 0.5)
+    for module in (decision, samples, tables):
         monkeypatch.setattr(module, "MINIMUM_SAMPLES", FEW)
     environment = {**ENVIRONMENT, "SOAK_STATE_DIR": str(tmp_path / "state")}
     plan = example_plan(fairness=SHORT)

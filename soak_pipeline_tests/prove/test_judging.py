@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
-from soak_pipeline.model.verdict import CriterionResult, Verdict
+from soak_pipeline.model.verdict import LOAD_WAS_VALID, CriterionResult, Verdict
 from soak_pipeline.prove.judging import NOT_ASKED, Outcome, judge_row, was_spoiled
 from soak_pipeline.prove.rows import Disturbance, Fault, Row, Turn, When
 

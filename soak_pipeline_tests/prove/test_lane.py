@@ -15,9 +15,8 @@ import pytest
 
 from infra.acp import settings
 from soak_pipeline.evidence.run_folder import write_json
-from soak_pipeline.model.criterion_names import LOAD_WAS_VALID
 from soak_pipeline.model.progress import Progress
-from soak_pipeline.model.verdict import CriterionResult, Verdict
+from soak_pipeline.model.verdict import LOAD_WAS_VALID, CriterionResult, Verdict
 from soak_pipeline.prove import lane, platform
 from soak_pipeline.prove.catalogue import CATALOGUE, rows_named
 from soak_pipeline.prove.disturbing import Planting, starve

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from soak_pipeline.criteria.power.access import access_expectations
-from soak_pipeline.criteria.power.coverage import (
-    decision_expectations,
-    fanout_expectations,
-    leak_expectations,
-    validity_expectations,
-)
-from soak_pipeline.criteria.power.fairness import fairness_expectations
-from soak_pipeline.criteria.power.latency import latency_expectations
+import msgspec
+
+from soak_pipeline.criteria.criterion import Criterion
 from soak_pipeline.criteria.registry import CRITERIA
+from soak_pipeline.criteria.sources import missing_capability
 from soak_pipeline.model.plan import Plan
-from soak_pipeline.model.preview import Expectation
+from soak_pipeline.model.preview import Expectation, Outlook
 from soak_pipeline.model.stage_outputs import Capability
 
 
@@ -29,14 +24,29 @@ def preview(plan: Plan, capabilities: Sequence[Capability] = ()) -> tuple[Expect
     Returns:
         At least one expectation per criterion, in the order of the criteria.
     """
-    found = [
-        *access_expectations(plan, capabilities),
-        *latency_expectations(plan),
-        *fairness_expectations(plan),
-        *leak_expectations(plan),
-        *decision_expectations(plan),
-        *fanout_expectations(plan),
-        *validity_expectations(plan),
+    return tuple(
+        msgspec.structs.replace(expectation, criterion=criterion.name)
+        for criterion in CRITERIA
+        for expectation in (*_access(criterion, plan, capabilities), *criterion.outlook(plan))
+    )
+
+
+def criteria_that_need(plan: Plan, capability: str) -> list[str]:
+    """The criteria that stay INCONCLUSIVE without a capability, each once."""
+    return [
+        criterion.name
+        for criterion in CRITERIA
+        if any(capability in need.capabilities for need in criterion.needs(plan))
     ]
-    order = {criterion.name: position for position, criterion in enumerate(CRITERIA)}
-    return tuple(sorted(found, key=lambda expectation: order[expectation.criterion]))
+
+
+def _access(criterion: Criterion, plan: Plan, capabilities: Sequence[Capability]) -> Iterator[Expectation]:
+    """One per need: whether the target offers what it rests on, as far as is known."""
+    for need in criterion.needs(plan):
+        missing = missing_capability(capabilities, *need.capabilities)
+        yield Expectation(
+            subject=need.subject,
+            outlook=Outlook.UNDECIDABLE if missing else Outlook.DECIDABLE,
+            why=missing or f"read from {' and '.join(need.capabilities)}",
+            remedy="a target file that gives it would do" if missing else "",
+        )

@@ -1,1 +1,5 @@
-"""The conditions of a valid load, by what they look at; each is one finding, PASS or INCONCLUSIVE."""
+"""Whether the load and its measurement are worth anything; each condition is one finding, PASS or INCONCLUSIVE."""
+
+from __future__ import annotations
+
+CRITERIA: tuple[str, ...] = ("load_was_valid",)

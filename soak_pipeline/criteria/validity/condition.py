@@ -5,6 +5,11 @@ from __future__ import annotations
 from soak_pipeline.model.stage_outputs import StageStatus
 from soak_pipeline.model.verdict import Verdict
 
+LOAD_WORKERS, EVENT_LOOP, GENERATOR_CPU = "load_workers", "event_loop", "generator_cpu"
+STAGE, RATE, RECORDS, TELEMETRY = "stage", "rate", "records", "telemetry"
+CLOCK, HOST_STEAL = "clock", "host_steal"
+"""What a condition is about (`Finding.about`)."""
+
 _ENDED = {
     StageStatus.COMPLETE: "ran to its end",
     StageStatus.CUT_SHORT: "was cut short",

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 
 from soak_pipeline.analysis.percentiles import minimum_samples
-from soak_pipeline.criteria.latency_tables import JUDGED_KIND, JUDGED_SHARE
+from soak_pipeline.criteria.latency.tables import JUDGED_KIND, JUDGED_SHARE
 from soak_pipeline.criteria.request_counts import count_by, count_by_two
 from soak_pipeline.criteria.results import unmeasured
-from soak_pipeline.criteria.validity.condition import holds_or_open
+from soak_pipeline.criteria.validity.condition import RECORDS, holds_or_open
 from soak_pipeline.criteria.wording import count, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.requests import RequestTable
@@ -31,6 +31,7 @@ def records_kept(evidence: RunEvidence, sessions: Iterable[tuple[LoadSession, Se
         findings.append(
             Finding(
                 subject=f"records, session {report.name}",
+                about=RECORDS,
                 verdict=holds_or_open(read == report.records and read > 0),
                 observed=float(abs(report.records - read)) if read else None,
                 limit=at_most(0.0, "records too few or too many"),

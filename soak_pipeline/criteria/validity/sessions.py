@@ -5,7 +5,7 @@ from __future__ import annotations
 from soak_pipeline.criteria.generator_health import cpu_finding, lag_finding, lost_finding
 from soak_pipeline.criteria.results import unmeasured
 from soak_pipeline.criteria.sources import why_missing
-from soak_pipeline.criteria.validity.condition import ended_in_words, holds_or_open
+from soak_pipeline.criteria.validity.condition import RATE, STAGE, ended_in_words, holds_or_open
 from soak_pipeline.criteria.wording import count, quantity, seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.plan import LoadSession
@@ -18,10 +18,12 @@ END_TOLERANCE_S = 2.0
 def provisioned(evidence: RunEvidence) -> Finding:
     """The tenants were made under the plan that is judged."""
     if evidence.provision is None:
-        return unmeasured("stage provision", f"stage provision left no evidence: {why_missing(evidence, 'provision')}")
+        why = f"stage provision left no evidence: {why_missing(evidence, 'provision')}"
+        return unmeasured("stage provision", why, STAGE)
     same = evidence.provision.plan_hash == evidence.plan_hash
     return Finding(
         subject="stage provision",
+        about=STAGE,
         verdict=holds_or_open(same),
         why="the tenants were made under this plan"
         if same
@@ -36,12 +38,14 @@ def stages_ended(evidence: RunEvidence) -> list[Finding]:
         stage = getattr(evidence, name)
         subject = f"stage {name}"
         if stage is None:
-            findings.append(unmeasured(subject, f"stage {name} left no evidence: {why_missing(evidence, name)}"))
+            why = f"stage {name} left no evidence: {why_missing(evidence, name)}"
+            findings.append(unmeasured(subject, why, STAGE))
             continue
         complete = stage.status is StageStatus.COMPLETE
         findings.append(
             Finding(
                 subject=subject,
+                about=STAGE,
                 verdict=holds_or_open(complete),
                 why=f"stage {name} ran to its end"
                 if complete
@@ -92,12 +96,15 @@ def _achieved_rates(evidence: RunEvidence, report: SessionReport) -> list[Findin
         due = sum(worker.due.get(tenant.name, 0) for worker in report.workers)
         sent = sum(worker.sent.get(tenant.name, 0) for worker in report.workers)
         if not due:
-            findings.append(unmeasured(subject, f"tenant {tenant.name} had nothing to send in session {report.name}"))
+            findings.append(
+                unmeasured(subject, f"tenant {tenant.name} had nothing to send in session {report.name}", RATE)
+            )
             continue
         achieved = sent / due
         findings.append(
             Finding(
                 subject=subject,
+                about=RATE,
                 verdict=holds_or_open(limit.allows(achieved)),
                 observed=achieved,
                 limit=limit,

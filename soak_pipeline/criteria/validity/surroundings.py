@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from soak_pipeline.criteria.host import host_mean
 from soak_pipeline.criteria.results import unmeasured
 from soak_pipeline.criteria.sources import unavailable
-from soak_pipeline.criteria.validity.condition import holds_or_open
+from soak_pipeline.criteria.validity.condition import CLOCK, HOST_STEAL, TELEMETRY, holds_or_open
 from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.criteria.wording import seconds, share
 from soak_pipeline.evidence.bundle import RunEvidence
@@ -29,12 +29,13 @@ def telemetry_gap(evidence: RunEvidence, source: Source) -> Finding:
     sampled = _sampled_times(evidence, source)
     if not sampled or stretch is None:
         why = "the soak never began" if stretch is None else "no sample was taken"
-        return unmeasured(subject, f"there is no {subject}: {why}")
+        return unmeasured(subject, f"there is no {subject}: {why}", TELEMETRY)
     gaps = {part: _longest_gap_s(times_s, stretch) for part, times_s in sampled.items()}
     part = max(gaps, key=lambda name: gaps[name])
     where = f"{subject} ({part})" if part else subject
     return Finding(
         subject=subject,
+        about=TELEMETRY,
         verdict=holds_or_open(limit.allows(gaps[part])),
         observed=gaps[part],
         limit=limit,
@@ -72,10 +73,11 @@ def clocks_agree(evidence: RunEvidence) -> Finding:
     known = [skew for skew in (before, after) if skew is not None]
     figures: dict[str, float | int | str | None] = {"clock_skew_s_before": before, "clock_skew_s_after": after}
     if not known:
-        return unmeasured("clock", "the platform's clock was not compared with ours", **figures)
+        return unmeasured("clock", "the platform's clock was not compared with ours", CLOCK, **figures)
     skew = max(known, key=abs)
     return Finding(
         subject="clock",
+        about=CLOCK,
         verdict=holds_or_open(limit.allows(abs(skew))),
         observed=abs(skew),
         limit=limit,
@@ -90,10 +92,11 @@ def host_was_ours(evidence: RunEvidence) -> Finding:
     limit = at_most(evidence.thresholds.host_steal_share_max, "share")
     mean = host_mean(evidence, "cpu_steal_share")
     if mean is None:
-        return unmeasured("host steal", "CPU time taken by the hypervisor was not recorded in the soak")
+        return unmeasured("host steal", "CPU time taken by the hypervisor was not recorded in the soak", HOST_STEAL)
     idle = host_mean(evidence, "cpu_idle_share")
     return Finding(
         subject="host steal",
+        about=HOST_STEAL,
         verdict=holds_or_open(limit.allows(mean)),
         observed=mean,
         limit=limit,

@@ -9,7 +9,7 @@ import math
 
 import dagster as dg
 
-from soak_pipeline.criteria.nothing_leaks import PLATFORM_SOURCES
+from soak_pipeline.criteria.leaks.nothing_leaks import PLATFORM_SOURCES
 from soak_pipeline.criteria.sources import COMPARISON_FILE, LATENCY_FILE
 from soak_pipeline.defs.metadata.values import Bold, Metadata, course, first_to_last, plotted, table, text, verdict_cell
 from soak_pipeline.evidence.run_folder import RunFolder, read_json

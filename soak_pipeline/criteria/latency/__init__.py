@@ -1,0 +1,5 @@
+"""Whether the platform answers in time."""
+
+from __future__ import annotations
+
+CRITERIA: tuple[str, ...] = ("gateway_p95_is_under_slo",)

@@ -1,0 +1,5 @@
+"""Whether anything grows until it runs out."""
+
+from __future__ import annotations
+
+CRITERIA: tuple[str, ...] = ("nothing_leaks",)
