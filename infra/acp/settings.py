@@ -70,7 +70,7 @@ class Settings:
     gateway_port: int = 18000
     #: Requests of all tenants that one gateway worker works on at once. At least the highest rate of one worker times
     #: the mean service time; not many more, since what is under way delays everyone else's next request.
-    gateway_slots: int = 24
+    gateway_slots: int = 56
     #: Requests of one tenant that may wait for a slot in one gateway worker; one more is answered 429.
     gateway_queue_per_tenant: int = 1024
     max_payload_bytes: int = 10_000
@@ -78,8 +78,8 @@ class Settings:
 
     #: Tool execution time: log-normal with this median, and this standard deviation of its logarithm. p99 is 50 ms. The
     #: spread is narrow because it is noise to a comparison of p99s, which short windows on a slow machine have to bear.
-    service_time_median_ms: float = 35.0
-    service_time_sigma: float = 0.15
+    service_time_median_ms: float = 100.0
+    service_time_sigma: float = 0.1
     service_time_seed: int = 20_260_731
 
     token_ttl_s: int = 900

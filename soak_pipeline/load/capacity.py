@@ -14,7 +14,7 @@ import msgspec
 from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.model.sizing import ALONE_S, MEASURE_S, REQUESTS_MOST, SETTLE_S, Capacity
 
-USERS = 80
+USERS = 180
 """Callers at once: enough to keep two cores busy, and few enough that a slow machine answers each within a second."""
 
 START_LIMIT_S = 20.0

@@ -19,7 +19,7 @@ from soak_pipeline.model.profile import FairnessOrder, FairnessProfile, FanoutPr
 from soak_pipeline.model.tenants import split_by_share
 from soak_pipeline.model.traffic import Kind
 
-BURST_SHARE = 0.2
+BURST_SHARE = 0.13
 """Part of what the machine carries that the busiest fairness window may ask for (share).
 
 What is measured is a rush, in which the platform's background work waits; that needs as much again. The rest is room: a

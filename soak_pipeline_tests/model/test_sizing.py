@@ -50,15 +50,15 @@ def test_a_machine_that_was_not_brought_to_its_limit_gets_the_profile_itself() -
 
 
 def test_a_machine_with_room_gets_the_profile_itself() -> None:
-    # The busiest window sends 4 x 60 + 100 requests/s; 0.2 of 1,750 is 350.
+    # The busiest window sends 4 x 60 + 100 requests/s; 0.13 of 2,620 is 341.
     assert burst_requests_per_second(SMOKE.fairness, tenants=5) == 340.0
-    profile, sizing = fitted(SMOKE, SHARES, measured(1_750))
+    profile, sizing = fitted(SMOKE, SHARES, measured(2_620))
     assert (profile, sizing.scale) == (SMOKE, 1.0)
 
 
 def test_a_slow_machine_gets_less_load_and_longer_windows() -> None:
-    # 0.2 x 440 = 88 of 340 requests/s is 0.259, one step down 0.25: 7.5 -> 8 quiet users, two calls a second each.
-    profile, sizing = fitted(SMOKE, SHARES, measured(440))
+    # 0.13 x 680 = 88 of 340 requests/s is 0.259, one step down 0.25: 7.5 -> 8 quiet users, two calls a second each.
+    profile, sizing = fitted(SMOKE, SHARES, measured(680))
     fairness = profile.fairness
     assert sizing.scale == 0.25
     assert (fairness.quiet_users, fairness.noisy_users_baseline, fairness.noisy_users_burst) == (8, 1, 12)
@@ -66,21 +66,21 @@ def test_a_slow_machine_gets_less_load_and_longer_windows() -> None:
     assert fairness.window_s == 7.1
     # Seven pairs of 14.2 s are within 112 s, and 7 x 7.1 s x 16/s = 795 requests are enough.
     assert fairness.pairs_by_look == (7,)
-    # 0.27 x 440 = 119 requests/s carry all 100 users; E has 5 of them, with 3 executed calls/s: 120 in 40 s.
+    # 0.27 x 680 = 184 requests/s carry all 100 users; E has 5 of them, with 3 executed calls/s: 120 in 40 s.
     assert (profile.users, profile.soak_s) == (100, 40.0)
     assert (profile.fanout.agents, profile.fanout.revoked_agents, profile.agents_per_tenant) == (20, 4, 4)
 
 
 def test_a_machine_in_between_may_stop_early() -> None:
-    # 0.2 x 1,000 = 200 of 340 requests/s: 0.55. 16.5 -> 16 quiet users at 32/s need windows no longer than the own 4 s.
-    profile, _ = fitted(SMOKE, SHARES, measured(1_000))
+    # 0.13 x 1,450 = 188 of 340 requests/s: 0.55. 16.5 -> 16 quiet users at 32/s need windows no longer than the own 4 s.
+    profile, _ = fitted(SMOKE, SHARES, measured(1_450))
     assert (profile.fairness.window_s, profile.fairness.pairs_by_look) == (4.0, (8, 12))
 
 
 def test_what_was_measured_is_said_in_one_line() -> None:
-    profile, sizing = fitted(SMOKE, SHARES, measured(440))
+    profile, sizing = fitted(SMOKE, SHARES, measured(680))
     assert sizing.in_words(profile) == (
-        "this machine carries about 440 requests/s: smoke runs at 0.25 of its size, 7 pairs of windows of 7.1 s, "
+        "this machine carries about 680 requests/s: smoke runs at 0.25 of its size, 7 pairs of windows of 7.1 s, "
         "100 users for 40 s"
     )
     profile, sizing = fitted(SMOKE, SHARES, measured(1_000, at_cap=True))
@@ -88,11 +88,11 @@ def test_what_was_measured_is_said_in_one_line() -> None:
 
 
 def test_a_machine_that_is_slower_than_the_smallest_size_is_told_so() -> None:
-    # The smallest size sends 68 requests/s in a burst, 0.2 of 340.
-    profile, sizing = fitted(SMOKE, SHARES, measured(339))
+    # The smallest size sends 68 requests/s in a burst, 0.13 of 523.1.
+    profile, sizing = fitted(SMOKE, SHARES, measured(523))
     assert not sizing.is_enough
     assert sizing.in_words(profile).endswith("; it is slower than that needs, so answers may stay open")
-    assert fitted(SMOKE, SHARES, measured(341))[1].is_enough
+    assert fitted(SMOKE, SHARES, measured(524))[1].is_enough
 
 
 def test_what_could_not_be_measured_is_said_and_changes_nothing() -> None:
