@@ -181,7 +181,7 @@ def test_nothing_but_load_time_and_pairs_is_changed(rate: float) -> None:
 
 def test_the_classic_order_keeps_its_two_windows() -> None:
     classic = profile_of("smoke", fairness_order="classic")
-    profile, sizing = fitted(classic, SHARES, measured(440))
+    profile, sizing = fitted(classic, SHARES, measured(680))
     assert (profile.fairness.window_s, profile.fairness.pairs_by_look) == (600.0, (1,))
     assert profile.fairness.quiet_users == 8
     assert "two windows of 600 s" in sizing.in_words(profile)
