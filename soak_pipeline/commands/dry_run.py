@@ -191,6 +191,6 @@ def _commands(plan: Plan, folder: RunFolder) -> Iterator[list[str]]:
         python, "-m", "soak_pipeline.defs.launch", "--run-id", folder.run_id, "--job", f"{plan.profile.name}_soak",
     ]  # fmt: skip
     for session in (*(fairness_session(plan, look).name for look in range(_looks(plan))), FANOUT_SESSION, SOAK_SESSION):
-        yield [python, "-m", "soak_pipeline.load.supervise", f"{folder.control_dir}/spec-{session}.json"]
+        yield [python, "-m", "soak_pipeline.load.supervision", f"{folder.control_dir}/spec-{session}.json"]
     if plan.target.embedded:
         yield [python, *PLATFORM, "down"]

@@ -15,7 +15,7 @@ import soak_pipeline
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command line of a module, such as `soak_pipeline.load.supervise`. Not for secrets."""
+    """The command line of a module, such as `soak_pipeline.load.supervision`. Not for secrets."""
     return [sys.executable, "-m", module, *arguments]
 
 

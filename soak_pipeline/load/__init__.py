@@ -1,5 +1,6 @@
 """The load: schedule, requests, users, recorder, supervision.
 
-`supervisor` is for the stages and imports neither Locust nor gevent; `worker`, `master` and `fanout` run in processes
-of their own, which `supervise` starts and watches. Nothing here judges what was measured.
+`session` and `capacity` are for the stages; `supervision` is the process that answers for a session's end. None imports
+Locust or gevent: what does is in `sender`, whose modules run only in processes of their own, started by their names.
+Nothing here judges what was measured.
 """

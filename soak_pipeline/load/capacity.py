@@ -72,7 +72,7 @@ def measure_capacity(probe: CapacityProbe, environment: Mapping[str, str]) -> Ca
         NotMeasured: the process did not end in time, or gave no result.
     """
     process = subprocess.Popen(
-        module_command("soak_pipeline.load.measure"),
+        module_command("soak_pipeline.load.sender.measure"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

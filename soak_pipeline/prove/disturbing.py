@@ -89,8 +89,8 @@ class Planting:
     def _disturb(self) -> None:
         actions: Mapping[Disturbance, Callable[[], bool]] = {
             Disturbance.STARVE_LOAD_WORKER: self._starve,
-            Disturbance.KILL_LOAD_WORKER: lambda: self._send("soak_pipeline.load.worker", signal.SIGKILL),
-            Disturbance.STOP_LOAD_SUPERVISOR: lambda: self._send("soak_pipeline.load.supervise", signal.SIGTERM),
+            Disturbance.KILL_LOAD_WORKER: lambda: self._send("soak_pipeline.load.sender.worker", signal.SIGKILL),
+            Disturbance.STOP_LOAD_SUPERVISOR: lambda: self._send("soak_pipeline.load.supervision", signal.SIGTERM),
             Disturbance.BLOCK_TELEMETRY: self._block,
         }
         assert self._row.disturbance is not None
@@ -105,7 +105,7 @@ class Planting:
         return True
 
     def _starve(self) -> bool:
-        process = self._process("soak_pipeline.load.worker")
+        process = self._process("soak_pipeline.load.sender.worker")
         if process is None:
             return False
         self._starving = threading.Thread(target=starve, args=(process,), name="starving", daemon=True)

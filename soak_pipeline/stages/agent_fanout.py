@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soak_pipeline.load.supervisor import run_fanout
+from soak_pipeline.load.session import run_fanout
 from soak_pipeline.model.stage_outputs import FanoutEvidence, ProvisionedRun
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.load_session import claim_target

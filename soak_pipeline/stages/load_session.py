@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from soak_pipeline.load.supervisor import run_session
+from soak_pipeline.load.session import run_session
 from soak_pipeline.model.plan import LoadSession
 from soak_pipeline.model.stage_outputs import ProvisionedRun, SessionReport, StageStatus
 from soak_pipeline.stages.context import StageContext

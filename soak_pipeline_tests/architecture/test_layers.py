@@ -34,21 +34,23 @@ ALLOWED: dict[str, set[str]] = {
 }
 """What each part may import besides itself; `criteria.names` is the one module of that part that loads nothing."""
 
+SENDER = "load/sender"
+
 ONLY_IN = {
-    "locust": ("load",),
-    "gevent": ("load",),
-    "geventhttpclient": ("load",),
+    "locust": (SENDER,),
+    "gevent": (SENDER,),
+    "geventhttpclient": (SENDER,),
     "dagster": ("defs", "definitions"),
     "infra": (),
 }
+"""The only folders or modules that may import each library."""
 
 
-def _modules() -> Iterator[tuple[str, Path, ast.Module]]:
+def _modules() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE)
-        part = relative.parts[0].removesuffix(".py")
-        if part != "__init__":
-            yield part, relative, ast.parse(path.read_text())
+        if relative != Path("__init__.py"):
+            yield relative, ast.parse(path.read_text())
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
@@ -57,18 +59,28 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+            # `from package import module` imports the module; an attribute's name does no harm here.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _may_import(part: str, name: list[str]) -> bool:
-    return name[1] == part or bool({name[1], ".".join(name[1:3])} & ALLOWED[part])
+def _part_of(name: str) -> str | None:
+    """The part that a dotted name lies in; None outside this package, and for a constant of the package itself."""
+    package, _, rest = name.partition(".")
+    part = rest.partition(".")[0]
+    is_part = (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").is_file()
+    return part if package == PACKAGE.name and part and is_part else None
+
+
+def _may_import(part: str, name: str) -> bool:
+    return _part_of(name) in {None, part} or bool({name.split(".")[1], ".".join(name.split(".")[1:3])} & ALLOWED[part])
 
 
 def test_imports_run_downwards() -> None:
     upward = [
         f"{relative} imports {name}"
-        for part, relative, tree in _modules()
+        for relative, tree in _modules()
         for name in _imports(tree)
-        if name.startswith("soak_pipeline.") and not _may_import(part, name.split("."))
+        if not _may_import(relative.parts[0].removesuffix(".py"), name)
     ]
     assert upward == []
 
@@ -76,17 +88,34 @@ def test_imports_run_downwards() -> None:
 def test_special_libraries_stay_in_their_parts() -> None:
     astray = [
         f"{relative} imports {name}"
-        for part, relative, tree in _modules()
+        for relative, tree in _modules()
         for name in _imports(tree)
-        if (parts := ONLY_IN.get(name.split(".")[0])) is not None and part not in parts
+        if (places := ONLY_IN.get(name.split(".")[0])) is not None and not _is_in(relative, places)
     ]
     assert astray == []
+
+
+def test_senders_are_started_and_never_imported() -> None:
+    """A process that imports one of them is patched by gevent, or ends when a lease does that it does not hold."""
+    importers = [
+        f"{relative} imports {name}"
+        for relative, tree in _modules()
+        for name in _imports(tree)
+        if (name + ".").startswith("soak_pipeline.load.sender.") and not _is_in(relative, (SENDER,))
+    ]
+    assert importers == []
+
+
+def _is_in(module: Path, places: tuple[str, ...]) -> bool:
+    return any(module.with_suffix("").is_relative_to(place) for place in places)
 
 
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("soak_pipeline.load.supervisor", ("locust", "gevent", "dagster")),
+        ("soak_pipeline.load.session", ("locust", "gevent", "dagster")),
+        ("soak_pipeline.load.supervision", ("locust", "gevent", "dagster", "zmq")),
+        ("soak_pipeline.load.capacity", ("locust", "gevent", "dagster")),
         ("soak_pipeline.stages.soak", ("locust", "gevent", "dagster", "infra")),
         ("soak_pipeline.criteria.names", ("numpy", "msgspec")),
         ("soak_pipeline.commands.gate", ("locust", "gevent", "dagster", "pandas", "numpy", "pyarrow", "httpx")),

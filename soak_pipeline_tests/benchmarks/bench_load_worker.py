@@ -22,8 +22,8 @@ import msgspec
 
 from soak_pipeline.load.control import read_lines
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
+from soak_pipeline.load.session import run_session
 from soak_pipeline.load.spec import read_spec, write_spec
-from soak_pipeline.load.supervisor import run_session
 from soak_pipeline.model.traffic import Kind
 from soak_pipeline_tests.load.example_run import (
     ENVIRONMENT,
@@ -112,10 +112,10 @@ def virtual_users(spec_path: Path) -> None:
     """Our virtual users, always late and so in a closed loop, with everything on but Locust's idle master."""
     import gevent
 
-    from soak_pipeline.load.operations import Catalogue
-    from soak_pipeline.load.process import LoadProcess
-    from soak_pipeline.load.schedule import UserSchedule
-    from soak_pipeline.load.users import VirtualUser
+    from soak_pipeline.load.sender.operations import Catalogue
+    from soak_pipeline.load.sender.process import LoadProcess
+    from soak_pipeline.load.sender.schedule import UserSchedule
+    from soak_pipeline.load.sender.users import VirtualUser
     from soak_pipeline.model.credentials import tenant_password
 
     spec = read_spec(spec_path)

@@ -30,7 +30,7 @@ class Scene(Protocol):
         """The reports folder of the run."""
 
     def load_pid(self, role: str) -> int:
-        """A load process by its module, such as `supervise`, `master` or `worker`."""
+        """A load process by its module, such as `supervision`, `master` or `worker`."""
 
     def run_worker_pid(self) -> int:
         """The process that carries the run out: Dagster's run worker, which is its step worker too."""
@@ -125,7 +125,7 @@ SCENARIOS = (
         name="load_supervisor",
         what="SIGKILL of the load supervisor",
         route=Route.UI,
-        inflict=lambda scene: _kill(scene.load_pid("supervise")),
+        inflict=lambda scene: _kill(scene.load_pid("supervision")),
         mechanism="load processes miss their parent; the run goes on to `teardown`",
         says="the load supervisor was killed",
     ),
@@ -214,7 +214,7 @@ SCENARIOS = (
         name="everything",
         what="SIGKILL of the command, its pipeline and the load supervisor at once",
         route=Route.COMMAND,
-        inflict=lambda scene: _kill(scene.starter_pid(), scene.run_worker_pid(), scene.load_pid("supervise")),
+        inflict=lambda scene: _kill(scene.starter_pid(), scene.run_worker_pid(), scene.load_pid("supervision")),
         mechanism="load processes miss their parent; guardian blocks and stops the platform",
     ),
     Scenario(

@@ -17,7 +17,7 @@ from soak_pipeline.criteria.power.preview import criteria_that_need, preview
 from soak_pipeline.criteria.power.words import log_lines, outlook_by_criterion, sentence, summary, table_lines
 from soak_pipeline.criteria.registry import CRITERIA, judge_run
 from soak_pipeline.evidence.bundle import read_evidence
-from soak_pipeline.load.schedule import JITTER_SHARE, UserSchedule
+from soak_pipeline.load.sender.schedule import JITTER_SHARE, UserSchedule
 from soak_pipeline.model.plan import LoadSession, Plan, TenantLoad, Window
 from soak_pipeline.model.preview import Expectation, Outlook
 from soak_pipeline.model.profile import Profile

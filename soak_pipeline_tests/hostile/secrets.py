@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 import psutil
 import pyarrow.parquet as pq
 
-from soak_pipeline.load.operations import INVALID_TOKEN
+from soak_pipeline.load.sender.operations import INVALID_TOKEN
 
 SHORTEST = 8
 SAMPLE_EVERY_S = 0.2
@@ -129,7 +129,7 @@ def _may_know(command_line: str) -> bool:
 
     The pipeline is among them, and so are the helpers that Dagster and `multiprocessing` start beside it.
     """
-    if "soak_pipeline.load.master" in command_line:
+    if "soak_pipeline.load.sender.master" in command_line:
         return False
     knowing = ("soak_pipeline", "infra.acp", "pytest", "bin/soak", "dagster/_core", "from multiprocessing")
     return any(name in command_line for name in knowing)

@@ -12,11 +12,12 @@ import pytest
 from gevent import ssl as gevent_ssl
 
 from soak_pipeline.load import client
-from soak_pipeline.load.classify import classify
-from soak_pipeline.load.client import Connection, Reaper, connection_to
-from soak_pipeline.load.http1 import MAX_BODY_BYTES
-from soak_pipeline.load.operations import authority_of, render
-from soak_pipeline.load.samples import SampleBook
+from soak_pipeline.load.authority import authority_of
+from soak_pipeline.load.sender.classify import classify
+from soak_pipeline.load.sender.client import Connection, Reaper, connection_to
+from soak_pipeline.load.sender.http1 import MAX_BODY_BYTES
+from soak_pipeline.load.sender.operations import render
+from soak_pipeline.load.sender.samples import SampleBook
 from soak_pipeline.model.traffic import Operation, Outcome
 from soak_pipeline_tests.hostile.scripts import BODIES, BROKEN, ENCODED, ENDLESS, SLOW
 from soak_pipeline_tests.hostile.server import HostileServer, Script, answering, certificate, hostile, response

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soak_pipeline.load.operations import INVALID_TOKEN
+from soak_pipeline.load.sender.operations import INVALID_TOKEN
 from soak_pipeline_tests.hostile.secrets import Search
 from soak_pipeline_tests.waiting import wait_for
 

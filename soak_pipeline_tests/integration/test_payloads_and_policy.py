@@ -7,8 +7,9 @@ import json
 import pytest
 
 from infra.acp.gateway.policy import assess
-from soak_pipeline.load.operations import Catalogue, authority_of
-from soak_pipeline.load.schedule import PAYLOAD_VARIANTS
+from soak_pipeline.load.authority import authority_of
+from soak_pipeline.load.sender.operations import Catalogue
+from soak_pipeline.load.sender.schedule import PAYLOAD_VARIANTS
 from soak_pipeline.model.plan import TOOLS
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation
 from soak_pipeline_tests.load.example_run import example_plan, provisioned_for

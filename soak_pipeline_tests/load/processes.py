@@ -19,6 +19,6 @@ def load_processes(run_dir: Path, role: str = "") -> dict[int, str]:
             str(run_dir) in word for word in words
         ):
             line = " ".join(words)
-            if f"soak_pipeline.load.{role}" in line:
+            if f"soak_pipeline.load.{role}" in line or f"soak_pipeline.load.sender.{role}" in line:
                 found[int(folder.name)] = line
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from soak_pipeline.load.supervisor import run_session
+from soak_pipeline.load.session import run_session
 from soak_pipeline_tests.load.example_run import ENVIRONMENT, example_plan, example_session, provisioned_for
 
 

@@ -87,7 +87,7 @@ def test_a_process_that_gives_no_result_is_said(monkeypatch: pytest.MonkeyPatch)
 def test_it_ends_with_its_parent() -> None:
     """Its parent, a shell, is killed in the middle; nothing is sent any more soon after."""
     with running_platform(behaviour()) as platform:
-        command = " ".join(module_command("soak_pipeline.load.measure"))
+        command = " ".join(module_command("soak_pipeline.load.sender.measure"))
         parent = subprocess.Popen(
             ["/bin/sh", "-c", f"{command}; true"],
             stdin=subprocess.PIPE,

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from soak_pipeline.evidence.requests import read_requests
-from soak_pipeline.load.fanout import Demand, outcome_of
-from soak_pipeline.load.supervisor import run_fanout
+from soak_pipeline.load.sender.fanout import Demand, outcome_of
+from soak_pipeline.load.session import run_fanout
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.stage_outputs import FanoutEvidence, StageStatus
 from soak_pipeline.model.traffic import Outcome

@@ -122,11 +122,11 @@ def test_the_stage_stops_renewing_but_lives(session: Session) -> None:
 
 def test_the_stage_and_the_supervisor_at_once(session: Session) -> None:
     kill(session.stage.pid)
-    session.assert_it_ends(kill(session.pid_of("supervise")))
+    session.assert_it_ends(kill(session.pid_of("supervision")))
 
 
 def test_the_supervisor(session: Session) -> None:
-    session.assert_it_ends(kill(session.pid_of("supervise")))
+    session.assert_it_ends(kill(session.pid_of("supervision")))
     assert session.stage_says().startswith("failed the load supervisor was killed by signal 9")
     report = session.report()
     assert report.status is StageStatus.FAILED

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from soak_pipeline.load import supervise
+from soak_pipeline.load import supervision
 from soak_pipeline.load.lease import CHECK_EVERY_S, TTL_S, LeaseFile, LeaseHolder
 from soak_pipeline_tests.waiting import PATIENCE_S
 
@@ -54,7 +54,7 @@ def test_a_renewal_extends_it(lease: LeaseFile, clock: Clock) -> None:
 
 def test_a_load_that_nobody_wants_ends_within_ten_seconds() -> None:
     """Whoever hears nothing: the lease expires, the supervisor sees it, asks its processes to end, and kills them."""
-    assert TTL_S + supervise.LOOK_EVERY_S + supervise.TERM_GRACE_S < 10.0
+    assert TTL_S + supervision.LOOK_EVERY_S + supervision.TERM_GRACE_S < 10.0
     assert TTL_S + CHECK_EVERY_S < 10.0
 
 

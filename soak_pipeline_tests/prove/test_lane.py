@@ -137,7 +137,7 @@ def family() -> Iterator[subprocess.Popen[bytes]]:
     child = "import time; time.sleep(3600)"
     code = (
         "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-c', {child!r}, 'soak_pipeline.load.worker'])\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}, 'soak_pipeline.load.sender.worker'])\n"
         "print(flush=True)\ntime.sleep(3600)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -18,7 +18,7 @@ import msgspec
 
 from soak_pipeline.load.control import TelemetryLine, WorkerState, append_line, replace_file
 from soak_pipeline.load.meter import PROBE_EVERY_S, Meter, rss_bytes
-from soak_pipeline.load.runtime import LoadRuntime
+from soak_pipeline.load.sender.runtime import LoadRuntime
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.stage_outputs import WorkerReport
 

@@ -1,4 +1,4 @@
-"""`python -m soak_pipeline.load.master SPEC`: the Locust master of one session.
+"""`python -m soak_pipeline.load.sender.master SPEC`: the Locust master of one session.
 
 Owns the numbering of users, time zero, the live figures and the end of the session. Sends no request itself. It tells
 the supervisor what happens as JSON lines on its standard output, and ends when its lease does.
@@ -27,13 +27,13 @@ from soak_pipeline.load.clock import RunClock
 from soak_pipeline.load.control import replace_file
 from soak_pipeline.load.events import Failed, Finished, Listening, Zeroed
 from soak_pipeline.load.lease import CHECK_EVERY_S, LeaseFile
-from soak_pipeline.load.live import LiveFigures
-from soak_pipeline.load.locust_page import serve_locust_page
 from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
-from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, EXIT_LEASE_LOST
+from soak_pipeline.load.sender.live import LiveFigures
+from soak_pipeline.load.sender.locust_page import serve_locust_page
+from soak_pipeline.load.sender.process import EXIT_FAILED, EXIT_FINISHED, EXIT_LEASE_LOST
+from soak_pipeline.load.sender.worker import MASTER_HOST, quieten_locust, user_classes
 from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec, start_limit_s
 from soak_pipeline.load.tell import tell
-from soak_pipeline.load.worker import MASTER_HOST, quieten_locust, user_classes
 
 ZERO_LEAD_S = 0.5
 """Between the word that all users are ready and time zero: every worker has heard it by then."""

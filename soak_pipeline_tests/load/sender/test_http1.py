@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.load.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_INTERIM_ANSWERS, MalformedResponse, Response
+from soak_pipeline.load.sender.http1 import (
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_INTERIM_ANSWERS,
+    MalformedResponse,
+    Response,
+)
 
 BODY = b'{"success": true, "data": [1, 2, 3]}'
 BY_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCONTENT-LENGTH: %d\r\n\r\n%s" % (len(BODY), BODY)

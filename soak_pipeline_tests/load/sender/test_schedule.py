@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.load.schedule import JITTER_SHARE, Entry, UserSchedule, deck_of, user_indices
+from soak_pipeline.load.sender.schedule import JITTER_SHARE, Entry, UserSchedule, deck_of, user_indices
 from soak_pipeline.model.plan import LoadSession, TenantLoad, Window, fairness_session, soak_session
 from soak_pipeline.model.traffic import KIND_OF, Kind, Phase
 from soak_pipeline_tests.load.example_run import example_plan

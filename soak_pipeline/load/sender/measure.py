@@ -1,4 +1,4 @@
-"""`python -m soak_pipeline.load.measure`: calls as fast as the platform answers, for a few seconds, and counts.
+"""`python -m soak_pipeline.load.sender.measure`: calls as fast as the platform answers, for a few seconds, and counts.
 
 The probe, one JSON line, comes on standard input; the result goes to standard output. Owns the calling. It ends when
 its time is over, when it has made its number of calls, or when its parent is gone, whichever is first.
@@ -16,11 +16,12 @@ import uuid
 import gevent
 import msgspec
 
+from soak_pipeline.load.authority import authority_of
 from soak_pipeline.load.capacity import CapacityProbe
-from soak_pipeline.load.classify import classify
-from soak_pipeline.load.client import Reaper, connection_to
-from soak_pipeline.load.operations import Catalogue, authority_of
-from soak_pipeline.load.process import go_first
+from soak_pipeline.load.sender.classify import classify
+from soak_pipeline.load.sender.client import Reaper, connection_to
+from soak_pipeline.load.sender.operations import Catalogue
+from soak_pipeline.load.sender.process import go_first
 from soak_pipeline.model.plan import TOOLS
 from soak_pipeline.model.sizing import Capacity
 from soak_pipeline.model.stage_outputs import ProvisionedTenant

@@ -11,11 +11,11 @@ import time
 
 import gevent
 
-from soak_pipeline.load.account import Account
-from soak_pipeline.load.classify import classify
-from soak_pipeline.load.operations import Catalogue
-from soak_pipeline.load.runtime import LoadRuntime
-from soak_pipeline.load.schedule import Entry, UserSchedule
+from soak_pipeline.load.sender.account import Account
+from soak_pipeline.load.sender.classify import classify
+from soak_pipeline.load.sender.operations import Catalogue
+from soak_pipeline.load.sender.runtime import LoadRuntime
+from soak_pipeline.load.sender.schedule import Entry, UserSchedule
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 
 _RETRY_LOGIN_AFTER_S = (1.0, 3.0)

@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.load.client import Reply
-from soak_pipeline.load.samples import MAX_KINDS, MAX_TEXT, Sample, SampleBook, clean_text
+from soak_pipeline.load.sender.client import Reply
+from soak_pipeline.load.sender.samples import MAX_KINDS, MAX_TEXT, Sample, SampleBook, clean_text
 from soak_pipeline.model.traffic import Operation, Outcome
 
 

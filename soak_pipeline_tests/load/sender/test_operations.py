@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from soak_pipeline.load.operations import INVALID_TOKEN, UNKNOWN_TOOL, Catalogue, Template, authority_of, render
-from soak_pipeline.load.schedule import PAYLOAD_VARIANTS
+from soak_pipeline.load.authority import authority_of
+from soak_pipeline.load.sender.operations import INVALID_TOKEN, UNKNOWN_TOOL, Catalogue, Template, render
+from soak_pipeline.load.sender.schedule import PAYLOAD_VARIANTS
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import TOOLS
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation

@@ -1,4 +1,4 @@
-"""`python -m soak_pipeline.load.fanout SPEC`: many agents of one tenant at once, some of which lose a permission.
+"""`python -m soak_pipeline.load.sender.fanout SPEC`: many agents of one tenant call at once; some lose a permission.
 
 Owns the three parts: all agents call together; then some lose their permission and must be denied from the
 acknowledgement on, while the others go on; then they regain it and must be allowed again. A call that overlaps a
@@ -18,16 +18,16 @@ from pathlib import Path
 import gevent
 import msgspec
 
-from soak_pipeline.load.account import Account
-from soak_pipeline.load.classify import classify
 from soak_pipeline.load.control import replace_file
 from soak_pipeline.load.events import Failed, Finished, Zeroed
 from soak_pipeline.load.fanout_result import FanoutResult
-from soak_pipeline.load.live import LiveFigures
-from soak_pipeline.load.operations import Catalogue
-from soak_pipeline.load.operator_calls import OperatorCalls, OperatorRefused
-from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, LoadProcess
-from soak_pipeline.load.runtime import LeaseLost, LoadRuntime
+from soak_pipeline.load.sender.account import Account
+from soak_pipeline.load.sender.classify import classify
+from soak_pipeline.load.sender.live import LiveFigures
+from soak_pipeline.load.sender.operations import Catalogue
+from soak_pipeline.load.sender.operator_calls import OperatorCalls, OperatorRefused
+from soak_pipeline.load.sender.process import EXIT_FAILED, EXIT_FINISHED, LoadProcess
+from soak_pipeline.load.sender.runtime import LeaseLost, LoadRuntime
 from soak_pipeline.load.spec import LoadSpec, read_spec
 from soak_pipeline.load.tell import tell
 from soak_pipeline.model.credentials import tenant_password

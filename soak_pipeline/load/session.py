@@ -23,9 +23,9 @@ from soak_pipeline.evidence.files import open_log
 from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.run_folder import read_json
+from soak_pipeline.load.authority import authority_of
 from soak_pipeline.load.fanout_result import FanoutResult, evidence_of
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
-from soak_pipeline.load.operations import authority_of
 from soak_pipeline.load.ports import check_ports
 from soak_pipeline.load.session_report import conclude, set_aside
 from soak_pipeline.load.spec import LoadSpec, write_spec
@@ -175,7 +175,7 @@ def _check(spec: LoadSpec, environment: Mapping[str, str]) -> None:
 def _start(spec: LoadSpec, spec_path: Path, environment: Mapping[str, str]) -> Popen[bytes]:
     with open_log(spec.control.log) as log:
         return subprocess.Popen(
-            module_command("soak_pipeline.load.supervise", str(spec_path)),
+            module_command("soak_pipeline.load.supervision", str(spec_path)),
             env=module_environment(_without_needless_secrets(spec, {**os.environ, **environment})),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.load.classify import EXPECTED_STATUS, classify
+from soak_pipeline.load.sender.classify import EXPECTED_STATUS, classify
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome
 
 REQUEST_ID = "2f0d1c52-5d0c-4e52-8f2c-6a3b1d1c0e11"

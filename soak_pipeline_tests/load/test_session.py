@@ -22,9 +22,9 @@ from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import read_json
-from soak_pipeline.load.samples import Sample
-from soak_pipeline.load.schedule import AUTH_SEQUENCE_BASE, UserSchedule, user_indices
-from soak_pipeline.load.supervisor import run_session
+from soak_pipeline.load.sender.samples import Sample
+from soak_pipeline.load.sender.schedule import AUTH_SEQUENCE_BASE, UserSchedule, user_indices
+from soak_pipeline.load.session import run_session
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import LoadSession, Plan
@@ -439,7 +439,7 @@ def test_without_the_operators_password_nothing_starts(tmp_path: Path, monkeypat
 
 def test_the_callers_side_imports_neither_locust_nor_gevent() -> None:
     code = (
-        "import sys, soak_pipeline.load.supervisor, soak_pipeline.load.supervise;"
+        "import sys, soak_pipeline.load.session, soak_pipeline.load.supervision;"
         "sys.exit(str([name for name in ('locust', 'gevent', 'zmq') if name in sys.modules] or ''))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""`python -m soak_pipeline.load.worker SPEC INDEX`: a Locust worker that carries virtual users.
+"""`python -m soak_pipeline.load.sender.worker SPEC INDEX`: a Locust worker that carries virtual users.
 
 The port of its master is the first line of its standard input.
 
@@ -28,14 +28,14 @@ import gevent  # isort: skip
 from gevent.event import AsyncResult, Event  # isort: skip
 
 from soak_pipeline.load import messages
-from soak_pipeline.load.locust_page import LocustStatistics
-from soak_pipeline.load.operations import Catalogue
 from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
-from soak_pipeline.load.process import EXIT_FAILED, EXIT_FINISHED, FLUSH_EVERY_S, LoadProcess
-from soak_pipeline.load.runtime import LeaseLost
-from soak_pipeline.load.schedule import UserSchedule, user_indices
+from soak_pipeline.load.sender.locust_page import LocustStatistics
+from soak_pipeline.load.sender.operations import Catalogue
+from soak_pipeline.load.sender.process import EXIT_FAILED, EXIT_FINISHED, FLUSH_EVERY_S, LoadProcess
+from soak_pipeline.load.sender.runtime import LeaseLost
+from soak_pipeline.load.sender.schedule import UserSchedule, user_indices
+from soak_pipeline.load.sender.users import VirtualUser
 from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec
-from soak_pipeline.load.users import VirtualUser
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 

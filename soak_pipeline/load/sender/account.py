@@ -12,11 +12,11 @@ import time
 
 import msgspec
 
-from soak_pipeline.load.classify import classify
-from soak_pipeline.load.client import Connection, Reply
-from soak_pipeline.load.operations import render
-from soak_pipeline.load.runtime import LoadRuntime
-from soak_pipeline.load.schedule import AUTH_SEQUENCE_BASE
+from soak_pipeline.load.sender.classify import classify
+from soak_pipeline.load.sender.client import Connection, Reply
+from soak_pipeline.load.sender.operations import render
+from soak_pipeline.load.sender.runtime import LoadRuntime
+from soak_pipeline.load.sender.schedule import AUTH_SEQUENCE_BASE
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 from soak_pipeline.model.traffic import Operation
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from soak_pipeline.load.account import token_of
-from soak_pipeline.load.client import Reply
-from soak_pipeline.load.operations import render
-from soak_pipeline.load.runtime import LoadRuntime
+from soak_pipeline.load.sender.account import token_of
+from soak_pipeline.load.sender.client import Reply
+from soak_pipeline.load.sender.operations import render
+from soak_pipeline.load.sender.runtime import LoadRuntime
 
 
 class OperatorRefused(Exception):

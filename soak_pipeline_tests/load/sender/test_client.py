@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from soak_pipeline.load.client import STALE_AFTER_S, Connection, Reaper
-from soak_pipeline.load.operations import authority_of
+from soak_pipeline.load.authority import authority_of
+from soak_pipeline.load.sender.client import STALE_AFTER_S, Connection, Reaper
 from soak_pipeline.model.traffic import Outcome
 from soak_pipeline_tests.waiting import PATIENCE_S
 

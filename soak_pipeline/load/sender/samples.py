@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from soak_pipeline.load.client import Reply
+from soak_pipeline.load.sender.client import Reply
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome
 
 MAX_KINDS = 200

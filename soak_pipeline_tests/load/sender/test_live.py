@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.load.live import LATENCY_WINDOW_S, LiveFigures, percentile
+from soak_pipeline.load.sender.live import LATENCY_WINDOW_S, LiveFigures, percentile
 from soak_pipeline_tests.load.example_run import example_session
 
 

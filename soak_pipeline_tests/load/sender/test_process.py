@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from soak_pipeline.load.process import LOAD_NICE
+from soak_pipeline.load.sender.process import LOAD_NICE
 
 _PROGRAM = """
 import os, sys
 os.setpriority(os.PRIO_PROCESS, 0, int(sys.argv[1]))
-from soak_pipeline.load.process import go_first
+from soak_pipeline.load.sender.process import go_first
 if sys.argv[2] == "as nobody":
     os.setuid(65534)
 go_first()

@@ -1,4 +1,4 @@
-"""`python -m soak_pipeline.load.supervise SPEC`: starts the processes of one load session and answers for their end.
+"""`python -m soak_pipeline.load.supervision SPEC`: starts the processes of one load session and answers for their end.
 
 Owns the life of Locust's master and workers, or of the fan-out process; turns full spools into Parquet meanwhile,
 gathers the processes' telemetry, and writes the session's report whatever happened. Imports neither Locust nor gevent.
@@ -180,7 +180,7 @@ class Supervision:
     def _spawn(
         self, role: str, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"soak_pipeline.load.{role}", str(self._spec_path), *arguments]
+        command = [sys.executable, "-m", f"soak_pipeline.load.sender.{role}", str(self._spec_path), *arguments]
         environment = dict(os.environ)
         if role == "master":
             # It sends nothing, so it signs in nowhere.

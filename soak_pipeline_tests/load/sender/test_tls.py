@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from gevent import ssl as gevent_ssl
 
-from soak_pipeline.load.client import Reaper, TlsConnection
-from soak_pipeline.load.operations import authority_of
+from soak_pipeline.load.authority import authority_of
+from soak_pipeline.load.sender.client import Reaper, TlsConnection
 from soak_pipeline.model.traffic import Outcome
 from soak_pipeline_tests.waiting import PATIENCE_S
 

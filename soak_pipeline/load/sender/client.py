@@ -21,8 +21,8 @@ from gevent import monkey
 from gevent import socket as gevent_socket
 from gevent import ssl as gevent_ssl
 
-from soak_pipeline.load.http1 import MalformedResponse, Response
-from soak_pipeline.load.operations import Authority
+from soak_pipeline.load.authority import Authority
+from soak_pipeline.load.sender.http1 import MalformedResponse, Response
 from soak_pipeline.model.traffic import Outcome
 
 RECEIVE_BYTES = 32 * 1024

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import gevent
 
 from soak_pipeline.evidence.request_spool import RequestSpool
-from soak_pipeline.load.client import Connection, Reaper, Reply, connection_to
+from soak_pipeline.load.authority import Authority, authority_of
 from soak_pipeline.load.clock import RunClock
 from soak_pipeline.load.lease import CHECK_EVERY_S, LeaseFile
-from soak_pipeline.load.operations import Authority, authority_of
-from soak_pipeline.load.samples import SampleBook
+from soak_pipeline.load.sender.client import Connection, Reaper, Reply, connection_to
+from soak_pipeline.load.sender.samples import SampleBook
 from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome, request_id_of
 
