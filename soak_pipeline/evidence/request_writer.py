@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 
 from soak_pipeline.evidence.files import write_atomically
 from soak_pipeline.evidence.request_spool import CLOSED_SUFFIX, OPEN_SUFFIX, RECORD, SpoolHeader
+from soak_pipeline.evidence.seal import unseal
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.records import REQUEST_COLUMNS
+
+SUPERSEDED = "superseded"
+"""Folder in `requests/` of records that a later try of their session replaced."""
 
 _DTYPE = np.dtype(
     [
@@ -115,6 +119,28 @@ def compact(spool: Path) -> Path:
 def parquet_rows(path: Path) -> int:
     """Rows of a Parquet file, from its footer."""
     return int(pq.read_metadata(path).num_rows)
+
+
+def session_files(requests_dir: Path, session: str) -> list[Path]:
+    """The Parquet files of one session, by name."""
+    return sorted(requests_dir.glob(f"{session}-[0-9]*-[0-9]*.parquet"))
+
+
+def set_aside_records(requests_dir: Path, session: str) -> None:
+    """Moves the records of an earlier try of a session out of the readers' sight, and breaks their seal.
+
+    A stage that is run again must not mix its records with those of the first time.
+    """
+    old = [path for path in requests_dir.glob(f"{session}-[0-9]*-[0-9]*.*") if not path.name.startswith(".")]
+    if not old:
+        return
+    folder = requests_dir / SUPERSEDED
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{session}-{1 + sum(1 for _ in folder.iterdir()):03d}"
+    target.mkdir()
+    for path in old:
+        path.replace(target / path.name)
+    unseal(requests_dir.parent, [f"{requests_dir.name}/{path.name}" for path in old])
 
 
 def _read_spool(path: Path) -> tuple[SpoolHeader, NDArray[Any]]:

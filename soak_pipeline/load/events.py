@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 
 
@@ -37,3 +39,12 @@ def decode_event(line: bytes) -> MasterEvent | None:
     except msgspec.DecodeError:
         return None
     return event
+
+
+def tell(event: MasterEvent) -> None:
+    """Tells the supervisor; a supervisor that is gone is told nothing."""
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        return

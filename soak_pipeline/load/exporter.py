@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from soak_pipeline.evidence.progress import read_progress
-from soak_pipeline.load.spec import LoadSpec
+from soak_pipeline.load.control import LoadSpec
 
 logger = logging.getLogger(__name__)
 

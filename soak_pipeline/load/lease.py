@@ -9,17 +9,23 @@ changes. Who cannot read it counts it as not renewed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from soak_pipeline.load.control import ControlFiles
+
 TTL_S = 5.0
 """A lease that was not renewed for this long has expired."""
 
 RENEW_EVERY_S = 1.0
 CHECK_EVERY_S = 0.5
+
+EXIT_LEASE_LOST = 3
+"""Exit code of a load process whose lease ended."""
 
 _WIDTH = 20
 _RELEASED = 0
@@ -127,3 +133,13 @@ class LeaseHolder:
             except Exception:
                 # Whatever went wrong, the lease was not renewed; it expires unless the next try succeeds.
                 continue
+
+
+def stop_leftover_load(run_dir: Path) -> None:
+    """Ends the load that a stage left behind when it died, by withdrawing every lease of a run.
+
+    Whoever sends under a lease ends by itself within a second; a lease that cannot be written expires on its own.
+    """
+    for path in ControlFiles.leases(run_dir):
+        with contextlib.suppress(OSError):
+            LeaseFile(path).release()

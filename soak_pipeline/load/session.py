@@ -1,8 +1,9 @@
-"""Load sessions for the stages: start one, follow it, and be sure that it has ended.
+"""Load sessions for the stages: start one, follow it, be sure that it has ended, and report it.
 
-Owns the caller's side of the supervision: the lease, the process group, the report. Imports neither Locust nor
-gevent, and never raises for what the load measured. When the caller is interrupted or fails, the load is stopped
-before the exception goes on, and the session's report is in `control/` all the same.
+Owns the caller's side of the supervision (the lease, the process group), and the session's report from what its
+processes left behind, also when they were killed. Imports neither Locust nor gevent, and never raises for what the load
+measured. When the caller is interrupted or fails, the load is stopped before the exception goes on, and the session's
+report is in `control/` all the same.
 """
 
 from __future__ import annotations
@@ -22,21 +23,25 @@ import msgspec
 from soak_pipeline.evidence.files import open_log
 from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.evidence.progress import read_progress
-from soak_pipeline.evidence.run_folder import read_json
+from soak_pipeline.evidence.request_writer import parquet_rows, salvage, session_files, set_aside_records
+from soak_pipeline.evidence.run_folder import read_json, write_json
 from soak_pipeline.load.authority import authority_of
-from soak_pipeline.load.fanout_result import FanoutResult, evidence_of
+from soak_pipeline.load.control import FanoutResult, LoadSpec, read_worker_state, write_spec
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
-from soak_pipeline.load.ports import check_ports
-from soak_pipeline.load.session_report import conclude, set_aside
-from soak_pipeline.load.spec import LoadSpec, write_spec
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
 from soak_pipeline.model.plan import FANOUT_PARTS, FANOUT_SESSION, LoadSession, Plan, TenantLoad, Window
 from soak_pipeline.model.progress import Progress
-from soak_pipeline.model.stage_outputs import FanoutEvidence, ProvisionedRun, SessionReport, StageStatus
+from soak_pipeline.model.stage_outputs import FanoutEvidence, ProvisionedRun, SessionReport, StageStatus, WorkerReport
 from soak_pipeline.model.traffic import Kind, Phase
 
 if TYPE_CHECKING:
     from subprocess import Popen
+
+METRICS_PORT = "SOAK_METRICS_PORT"
+"""Environment variable with the port of the live figures as Prometheus metrics; none are served without it."""
+
+LOCUST_PAGE_PORT = "SOAK_LOCUST_PAGE_PORT"
+"""Environment variable with the port of Locust's own page; none is served without it."""
 
 LOOK_EVERY_S = 0.25
 TERM_GRACE_S = 2.0
@@ -136,7 +141,7 @@ def run_fanout(
         result = read_json(spec.control.fanout, FanoutResult)
     except EvidenceUnreadable:
         result = None
-    return evidence_of(spec, report, result)
+    return _fanout_evidence(spec, report, result)
 
 
 def _supervised(
@@ -145,10 +150,10 @@ def _supervised(
     still_wanted: Callable[[], bool],
     on_progress: Callable[[Progress], None] | None,
 ) -> SessionReport:
-    _check(spec, environment)
+    spec = _checked(spec, environment)
     for folder in (spec.control.directory, spec.requests_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    set_aside(spec)
+    _set_aside(spec)
     spec_path = write_spec(spec)
     process: Popen[bytes] | None = None
     with LeaseHolder(LeaseFile(spec.control.lease), still_wanted) as lease:
@@ -164,12 +169,44 @@ def _supervised(
     return report
 
 
-def _check(spec: LoadSpec, environment: Mapping[str, str]) -> None:
+def _checked(spec: LoadSpec, environment: Mapping[str, str]) -> LoadSpec:
+    """The spec with the ports that the operator asked for.
+
+    Raises:
+        BadInput: as `run_session`.
+    """
     authority_of(spec.gateway_url)
-    check_ports({**os.environ, **environment})
-    name = spec.plan.target.admin_password_env
-    if not environment.get(name, os.environ.get(name)):
-        raise BadInput("load", [f"environment variable {name} is empty; it holds the operator's password"])
+    variables = {**os.environ, **environment}
+    ports = {name: _loopback_port(name, variables) for name in (METRICS_PORT, LOCUST_PAGE_PORT)}
+    password = spec.plan.target.admin_password_env
+    if not variables.get(password):
+        raise BadInput("load", [f"environment variable {password} is empty; it holds the operator's password"])
+    return msgspec.structs.replace(spec, metrics_port=ports[METRICS_PORT], locust_page_port=ports[LOCUST_PAGE_PORT])
+
+
+def _loopback_port(variable: str, environment: Mapping[str, str]) -> int | None:
+    """The port on 127.0.0.1 that the operator asked for; None for none.
+
+    Raises:
+        BadInput: the variable holds no port.
+    """
+    text = environment.get(variable, "")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise BadInput("port", [f"{variable}={text!r}; expected a port between 1 and 65535, or nothing"])
+    return int(text)
+
+
+def _set_aside(spec: LoadSpec) -> None:
+    """Moves what an earlier try of the session left out of the readers' sight; only control files are deleted."""
+    set_aside_records(spec.requests_dir, spec.session.name)
+    control = spec.control
+    stale = [control.report, control.fanout, control.progress]
+    for index in range(spec.workers):
+        stale += [control.worker(index), control.samples(index), control.telemetry(index)]
+    for path in stale:
+        path.unlink(missing_ok=True)
 
 
 def _start(spec: LoadSpec, spec_path: Path, environment: Mapping[str, str]) -> Popen[bytes]:
@@ -249,4 +286,85 @@ def _report_of(spec: LoadSpec, process: Popen[bytes] | None) -> SessionReport:
         code = None if process is None else process.returncode
         how = "did not start" if code is None else f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
         reason = f"the load supervisor {how} before its report; see {spec.control.log.name} in control/"
-        return conclude(spec, StageStatus.FAILED, reason, zero_us=None)
+        return report_session(spec, StageStatus.FAILED, reason, zero_us=None)
+
+
+def report_session(spec: LoadSpec, status: StageStatus, reason: str, zero_us: int | None) -> SessionReport:
+    """Keeps everything that is left of a session and writes its report; no process of the session may be running.
+
+    Args:
+        spec: the session.
+        status, reason: how it ended, as far as is known; what is found here can only make it worse.
+        zero_us: time zero of its windows, microseconds since the plan's epoch; None when the caller does not know it.
+    """
+    problems = [reason] if reason else []
+    try:
+        salvage(spec.requests_dir)
+    except (EvidenceUnreadable, OSError) as error:
+        status = StageStatus.FAILED
+        problems.append(f"request records were lost or wait in their spool: {error}")
+    states = [read_worker_state(spec.control.worker(index)) for index in range(spec.workers)]
+    reports = tuple(
+        _unheard_worker(spec, index) if state is None else state.report for index, state in enumerate(states)
+    )
+    if zero_us is None:
+        zero_us = next((state.zero_us for state in states if state and state.zero_us is not None), None)
+    problems += [state.failure for state in states if state and state.failure and status is not StageStatus.CUT_SHORT]
+    if status is StageStatus.COMPLETE and any(report.lost for report in reports):
+        status = StageStatus.FAILED
+        problems.append("a load worker did not close its records")
+    files = session_files(spec.requests_dir, spec.session.name)
+    report = SessionReport(
+        name=spec.session.name,
+        status=status,
+        reason="; ".join(dict.fromkeys(problems)),
+        zero_us=zero_us,
+        ended_us=max((state.last_end_us for state in states if state and state.last_end_us is not None), default=None),
+        workers=reports,
+        request_files=tuple(f"requests/{path.name}" for path in files),
+        records=sum(parquet_rows(path) for path in files),
+    )
+    try:
+        write_json(spec.control.report, report)
+    except OSError as error:
+        logger.error("the report of session %s cannot be written: %s", report.name, error.strerror)
+    return report
+
+
+def _unheard_worker(spec: LoadSpec, index: int) -> WorkerReport:
+    """The report of a worker that died before it wrote one."""
+    nothing = dict.fromkeys((tenant.name for tenant in spec.plan.tenants), 0)
+    return WorkerReport(
+        worker=index,
+        sent=nothing,
+        due=nothing,
+        loop_lag_ms_p99=None,
+        cpu_share_max=None,
+        rss_bytes_start=None,
+        rss_bytes_end=None,
+        lost=True,
+    )
+
+
+def _fanout_evidence(spec: LoadSpec, report: SessionReport, result: FanoutResult | None) -> FanoutEvidence:
+    """The evidence of the stage.
+
+    Args:
+        spec: the session.
+        report: how the session went.
+        result: what the process left; None when it left nothing, which cannot be complete.
+    """
+    fanout = spec.plan.profile.fanout
+    status, reason = report.status, report.reason
+    if result is None and status is StageStatus.COMPLETE:
+        status, reason = StageStatus.FAILED, "the fan-out process left no result"
+    return FanoutEvidence(
+        status=status,
+        reason=reason,
+        tenant=fanout.tenant,
+        agents=fanout.agents,
+        calls=result.calls if result else 0,
+        unanswered=result.unanswered if result else 0,
+        revocations=result.revocations if result else (),
+        session=report,
+    )

@@ -21,20 +21,17 @@ from pathlib import Path
 from soak_pipeline.evidence.request_writer import compact_closed
 from soak_pipeline.evidence.telemetry_writer import TelemetryWriter
 from soak_pipeline.load.clock import RunClock
-from soak_pipeline.load.control import TelemetryLine, read_lines
+from soak_pipeline.load.control import END_SLACK_S, LoadSpec, TelemetryLine, read_lines, read_spec, start_limit_s
 from soak_pipeline.load.events import Failed, Finished, Listening, MasterEvent, Zeroed, decode_event
 from soak_pipeline.load.exporter import SessionCollector, serve_metrics
-from soak_pipeline.load.lease import LeaseFile
+from soak_pipeline.load.lease import EXIT_LEASE_LOST, LeaseFile
 from soak_pipeline.load.meter import rss_bytes
-from soak_pipeline.load.ports import METRICS_PORT, loopback_port
-from soak_pipeline.load.session_report import conclude
-from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec, start_limit_s
+from soak_pipeline.load.session import report_session
 from soak_pipeline.model.stage_outputs import SessionReport, StageStatus
 
 LOOK_EVERY_S = 0.2
 HOUSEKEEPING_EVERY_S = 5.0
 TERM_GRACE_S = 1.5
-EXIT_LEASE_LOST = 3
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +81,7 @@ class Supervision:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         collector = SessionCollector(self._spec, self._telemetry.newest)
         try:
-            with serve_metrics(loopback_port(METRICS_PORT, os.environ), collector):
+            with serve_metrics(self._spec.metrics_port, collector):
                 self._start_driver()
                 while True:
                     self._look()
@@ -96,7 +93,7 @@ class Supervision:
             status, reason = StageStatus.FAILED, f"the load supervisor failed: {type(error).__name__}: {error}"
         self._stop_processes()
         self._telemetry.close()
-        return conclude(self._spec, status, reason, self._zero_us)
+        return report_session(self._spec, status, reason, self._zero_us)
 
     def _look(self) -> None:
         """One look at everything.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from soak_pipeline.evidence.run_folder import RunFolder
-from soak_pipeline.load.leftover import stop_leftover_load
+from soak_pipeline.load.lease import stop_leftover_load
 from soak_pipeline.model.stage_outputs import TeardownReceipt
 from soak_pipeline.stages.clock import now_us
 from soak_pipeline.stages.teardown import receipt_of

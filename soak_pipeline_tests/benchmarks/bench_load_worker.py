@@ -20,10 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from soak_pipeline.load.control import read_lines
+from soak_pipeline.load.control import read_lines, read_spec, write_spec
 from soak_pipeline.load.lease import LeaseFile, LeaseHolder
 from soak_pipeline.load.session import run_session
-from soak_pipeline.load.spec import read_spec, write_spec
 from soak_pipeline.model.traffic import Kind
 from soak_pipeline_tests.load.example_run import (
     ENVIRONMENT,

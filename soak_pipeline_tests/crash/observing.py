@@ -28,8 +28,8 @@ from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.request_writer import salvage
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.load.control import ControlFiles
 from soak_pipeline.load.lease import LeaseFile
-from soak_pipeline.load.spec import ControlFiles
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.plan import SOAK_SESSION, Plan
 from soak_pipeline.model.traffic import request_id_of

@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soak_pipeline.evidence.request_spool import BEFORE_ZERO, RECORD, RequestSpool
-from soak_pipeline.evidence.request_writer import compact_closed, parquet_rows, salvage
+from soak_pipeline.evidence.request_writer import (
+    SUPERSEDED,
+    compact_closed,
+    parquet_rows,
+    salvage,
+    session_files,
+    set_aside_records,
+)
 from soak_pipeline.evidence.requests import read_requests
+from soak_pipeline.evidence.seal import seal_new, sealed
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.records import REQUEST_COLUMNS
 from soak_pipeline.model.traffic import KIND_OF, Operation, Outcome, Phase
@@ -234,3 +242,30 @@ def test_a_service_time_beyond_its_column_is_kept_as_the_largest(tmp_path: Path)
     spool.close()
     salvage(tmp_path)
     assert read_requests(tmp_path).columns["service_us"][0] == 2**31 - 1
+
+
+def test_records_of_an_earlier_try_are_set_aside_with_their_seal(tmp_path: Path) -> None:
+    requests = tmp_path / "requests"
+    for _ in range(2):
+        with_a_row(requests)
+        salvage(requests)
+        seal_new(tmp_path)
+        set_aside_records(requests, "soak")
+        assert session_files(requests, "soak") == []
+        assert sealed(tmp_path) == {}
+    kept = sorted(path.relative_to(requests / SUPERSEDED) for path in (requests / SUPERSEDED).rglob("*.parquet"))
+    assert [str(path) for path in kept] == ["soak-001/soak-0-00000.parquet", "soak-002/soak-0-00000.parquet"]
+
+
+def test_another_sessions_records_stay(tmp_path: Path) -> None:
+    requests = tmp_path / "requests"
+    with_a_row(requests)
+    salvage(requests)
+    set_aside_records(requests, "fairness-1")
+    assert len(session_files(requests, "soak")) == 1
+
+
+def with_a_row(requests: Path) -> None:
+    spool = spool_in(requests)
+    add(spool)
+    spool.close()

@@ -14,9 +14,9 @@ import pytest
 
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.load.authority import authority_of
+from soak_pipeline.load.control import LoadSpec
 from soak_pipeline.load.sender.client import Connection, Reaper, connection_to
 from soak_pipeline.load.sender.runtime import LoadRuntime
-from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.errors import BadInput, LoadRefused
 from soak_pipeline.model.plan import Plan, at_size, peak_load, soak_session
 from soak_pipeline.model.profile import scaled

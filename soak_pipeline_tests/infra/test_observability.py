@@ -14,8 +14,8 @@ import yaml
 
 from infra.acp import stack
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline.load.control import LoadSpec
 from soak_pipeline.load.exporter import SessionCollector
-from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline_tests.load.example_run import example_plan, example_session, provisioned_for
 from soak_pipeline_tests.waiting import PATIENCE_S
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from soak_pipeline.load.spec import LoadSpec
+from soak_pipeline.load.control import LoadSpec
 from soak_pipeline.model.credentials import tenant_user_email
 from soak_pipeline.model.plan import LoadSession, Plan, TenantLoad, Window, plan_hash
 from soak_pipeline.model.profile import Profile

@@ -13,9 +13,7 @@ from soak_pipeline.load.control import (
     read_lines,
     read_worker_state,
     replace_file,
-    unheard_worker,
 )
-from soak_pipeline_tests.load.example_run import example_spec
 
 
 def line(time_us: int) -> TelemetryLine:
@@ -72,10 +70,3 @@ def test_what_is_missing_or_damaged_is_none(tmp_path: Path, content: bytes | Non
         path.write_bytes(content)
     assert read_worker_state(path) is None
     assert read_progress(path) is None
-
-
-def test_a_worker_that_was_never_heard_is_lost(tmp_path: Path) -> None:
-    report = unheard_worker(example_spec(tmp_path, "http://127.0.0.1:1"), 1)
-    assert report.lost
-    assert report.worker == 1
-    assert sum(report.sent.values()) == 0

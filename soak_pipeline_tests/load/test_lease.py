@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from soak_pipeline.load import supervision
-from soak_pipeline.load.lease import CHECK_EVERY_S, TTL_S, LeaseFile, LeaseHolder
+from soak_pipeline.load.lease import CHECK_EVERY_S, TTL_S, LeaseFile, LeaseHolder, stop_leftover_load
 from soak_pipeline_tests.waiting import PATIENCE_S
 
 
@@ -123,3 +123,12 @@ def test_a_question_that_raises_leaves_the_lease_to_expire(tmp_path: Path) -> No
         assert asked.acquire(timeout=PATIENCE_S)
         clock.now_s += TTL_S
         assert lease.seconds_left() <= 0.0
+
+
+def test_every_lease_of_a_run_is_withdrawn_even_beside_one_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "control" / "lease-a").mkdir(parents=True)
+    leases = [LeaseFile(tmp_path / "control" / name) for name in ("lease-fairness-1", "lease-soak")]
+    for lease in leases:
+        lease.renew()
+    stop_leftover_load(tmp_path)
+    assert [lease.seconds_left() for lease in leases] == [0.0, 0.0]

@@ -24,7 +24,7 @@ from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import read_json
 from soak_pipeline.load.sender.samples import Sample
 from soak_pipeline.load.sender.schedule import AUTH_SEQUENCE_BASE, UserSchedule, user_indices
-from soak_pipeline.load.session import run_session
+from soak_pipeline.load.session import report_session, run_session
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import LoadSession, Plan
@@ -36,6 +36,7 @@ from soak_pipeline_tests.load.example_run import (
     behaviour_for,
     example_plan,
     example_session,
+    example_spec,
     provisioned_for,
 )
 from soak_pipeline_tests.load.processes import load_processes
@@ -419,6 +420,13 @@ def test_a_second_run_of_a_session_sets_the_first_records_aside(tmp_path: Path) 
         second = run(tmp_path, platform.url, plan=plan, session=session)
     assert first.records == second.records == len(read_requests(tmp_path / "requests"))
     assert len(list((tmp_path / "requests" / "superseded").rglob("*.parquet"))) == len(first.request_files)
+
+
+def test_a_worker_that_left_nothing_is_lost_and_fails_the_session(tmp_path: Path) -> None:
+    report = report_session(example_spec(tmp_path, "http://127.0.0.1:1"), StageStatus.COMPLETE, "", zero_us=5)
+    assert (report.status, report.zero_us, report.records) == (StageStatus.FAILED, 5, 0)
+    assert [(worker.worker, worker.lost, sum(worker.sent.values())) for worker in report.workers] == [(0, True, 0)]
+    assert read_json(tmp_path / "control" / "session-soak.json", SessionReport) == report
 
 
 def test_without_the_operators_password_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,8 @@ from pathlib import Path
 import gevent
 import msgspec
 
-from soak_pipeline.load.control import replace_file
-from soak_pipeline.load.events import Failed, Finished, Zeroed
-from soak_pipeline.load.fanout_result import FanoutResult
+from soak_pipeline.load.control import FanoutResult, LoadSpec, read_spec, replace_file
+from soak_pipeline.load.events import Failed, Finished, Zeroed, tell
 from soak_pipeline.load.sender.account import Account
 from soak_pipeline.load.sender.classify import classify
 from soak_pipeline.load.sender.live import LiveFigures
@@ -28,8 +27,6 @@ from soak_pipeline.load.sender.operations import Catalogue
 from soak_pipeline.load.sender.operator_calls import OperatorCalls, OperatorRefused
 from soak_pipeline.load.sender.process import EXIT_FAILED, EXIT_FINISHED, LoadProcess
 from soak_pipeline.load.sender.runtime import LeaseLost, LoadRuntime
-from soak_pipeline.load.spec import LoadSpec, read_spec
-from soak_pipeline.load.tell import tell
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.plan import TOOLS
 from soak_pipeline.model.stage_outputs import ProvisionedTenant, RevocationEvidence

@@ -22,18 +22,15 @@ from gevent.event import Event  # isort: skip
 
 import msgspec
 
-from soak_pipeline.load import messages
 from soak_pipeline.load.clock import RunClock
-from soak_pipeline.load.control import replace_file
-from soak_pipeline.load.events import Failed, Finished, Listening, Zeroed
-from soak_pipeline.load.lease import CHECK_EVERY_S, LeaseFile
-from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
+from soak_pipeline.load.control import END_SLACK_S, LoadSpec, read_spec, replace_file, start_limit_s
+from soak_pipeline.load.events import Failed, Finished, Listening, Zeroed, tell
+from soak_pipeline.load.lease import CHECK_EVERY_S, EXIT_LEASE_LOST, LeaseFile
+from soak_pipeline.load.sender import locust_link
 from soak_pipeline.load.sender.live import LiveFigures
 from soak_pipeline.load.sender.locust_page import serve_locust_page
-from soak_pipeline.load.sender.process import EXIT_FAILED, EXIT_FINISHED, EXIT_LEASE_LOST
-from soak_pipeline.load.sender.worker import MASTER_HOST, quieten_locust, user_classes
-from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec, start_limit_s
-from soak_pipeline.load.tell import tell
+from soak_pipeline.load.sender.process import EXIT_FAILED, EXIT_FINISHED
+from soak_pipeline.load.sender.worker import user_classes
 
 ZERO_LEAD_S = 0.5
 """Between the word that all users are ready and time zero: every worker has heard it by then."""
@@ -66,12 +63,11 @@ class LoadMaster:
         self._parent_pid = os.getppid()
         environment = Environment(user_classes=user_classes(spec, None), stop_timeout=0)
         # Port 0: the system gives a free one, which is read back.
-        self._runner = environment.create_master_runner(MASTER_HOST, 0)
-        self._runner.register_message(messages.INDEX_WANTED, self._on_index_wanted)
-        self._runner.register_message(messages.REPORT, self._on_report)
-        page_port = loopback_port(LOCUST_PAGE_PORT, os.environ)
-        if page_port is not None:
-            serve_locust_page(environment, page_port)
+        self._runner = environment.create_master_runner(locust_link.MASTER_HOST, 0)
+        self._runner.register_message(locust_link.INDEX_WANTED, self._on_index_wanted)
+        self._runner.register_message(locust_link.REPORT, self._on_report)
+        if spec.locust_page_port is not None:
+            serve_locust_page(environment, spec.locust_page_port)
 
     def run(self) -> int:
         """Runs the session.
@@ -105,8 +101,8 @@ class LoadMaster:
     def _run_windows(self) -> None:
         self._zero_s = time.monotonic() + ZERO_LEAD_S
         zero_us = self._clock.to_us(self._zero_s)
-        zero: messages.Zero = {"zero_us": zero_us}
-        self._runner.send_message(messages.ZERO, {**zero})
+        zero: locust_link.Zero = {"zero_us": zero_us}
+        self._runner.send_message(locust_link.ZERO, {**zero})
         tell(Zeroed(zero_us=zero_us))
         limit_s = self._zero_s + self._session.duration_s + self._spec.plan.profile.request_timeout_s + 2 * END_SLACK_S
         while len(self._finished) < self._spec.workers:
@@ -127,16 +123,16 @@ class LoadMaster:
                 )
 
     def _on_index_wanted(self, environment: Environment, msg: Any, **_: Any) -> None:
-        wanted: messages.IndexWanted = messages.content(msg)
+        wanted: locust_link.IndexWanted = locust_link.content(msg)
         index = self._next_index[wanted["tenant"]]
         # A user that Locust starts a second time gets no schedule: its first life is in the records already.
         taken = index >= self._session.users[wanted["tenant"]] or self._zero_s is not None
         self._next_index[wanted["tenant"]] += 1
-        answer: messages.Index = {"ticket": wanted["ticket"], "index": -1 if taken else index}
-        self._runner.send_message(messages.INDEX, {**answer}, client_id=msg.node_id)
+        answer: locust_link.Index = {"ticket": wanted["ticket"], "index": -1 if taken else index}
+        self._runner.send_message(locust_link.INDEX, {**answer}, client_id=msg.node_id)
 
     def _on_report(self, environment: Environment, msg: Any, **_: Any) -> None:
-        report: messages.Report = messages.content(msg)
+        report: locust_link.Report = locust_link.content(msg)
         worker = report["worker"]
         now = time.monotonic()
         self._heard_s[worker] = now
@@ -172,7 +168,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the master; the exit code says how the session ended."""
     (spec_path,) = arguments
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s master %(levelname)s %(message)s")
-    quieten_locust()
+    locust_link.quieten_locust()
     return LoadMaster(read_spec(Path(spec_path))).run()
 
 

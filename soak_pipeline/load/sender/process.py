@@ -16,10 +16,10 @@ from typing import NoReturn
 import gevent
 import msgspec
 
-from soak_pipeline.load.control import TelemetryLine, WorkerState, append_line, replace_file
+from soak_pipeline.load.control import LoadSpec, TelemetryLine, WorkerState, append_line, replace_file
+from soak_pipeline.load.lease import EXIT_LEASE_LOST
 from soak_pipeline.load.meter import PROBE_EVERY_S, Meter, rss_bytes
 from soak_pipeline.load.sender.runtime import LoadRuntime
-from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.stage_outputs import WorkerReport
 
 FLUSH_EVERY_S = 1.0
@@ -30,7 +30,6 @@ at once: one that waits for the CPU is late by itself, and counts that as the pl
 
 EXIT_FINISHED = 0
 EXIT_FAILED = 1
-EXIT_LEASE_LOST = 3
 EXIT_TERMINATED = 143
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ import gevent
 from soak_pipeline.evidence.request_spool import RequestSpool
 from soak_pipeline.load.authority import Authority, authority_of
 from soak_pipeline.load.clock import RunClock
+from soak_pipeline.load.control import LoadSpec
 from soak_pipeline.load.lease import CHECK_EVERY_S, LeaseFile
 from soak_pipeline.load.sender.client import Connection, Reaper, Reply, connection_to
 from soak_pipeline.load.sender.samples import SampleBook
-from soak_pipeline.load.spec import LoadSpec
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome, request_id_of
 
 # Bound once: looking a member up on its class costs as much as packing a record.

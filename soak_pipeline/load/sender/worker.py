@@ -21,25 +21,21 @@ from typing import Any, ClassVar
 
 # Locust patches the process when it is imported: before anything that uses sockets or threads.
 from locust import User
-from locust import runners as locust_runners
 from locust.env import Environment
 
 import gevent  # isort: skip
 from gevent.event import AsyncResult, Event  # isort: skip
 
-from soak_pipeline.load import messages
-from soak_pipeline.load.ports import LOCUST_PAGE_PORT, loopback_port
+from soak_pipeline.load.control import END_SLACK_S, LoadSpec, read_spec
+from soak_pipeline.load.sender import locust_link
 from soak_pipeline.load.sender.locust_page import LocustStatistics
 from soak_pipeline.load.sender.operations import Catalogue
 from soak_pipeline.load.sender.process import EXIT_FAILED, EXIT_FINISHED, FLUSH_EVERY_S, LoadProcess
 from soak_pipeline.load.sender.runtime import LeaseLost
 from soak_pipeline.load.sender.schedule import UserSchedule, user_indices
 from soak_pipeline.load.sender.users import VirtualUser
-from soak_pipeline.load.spec import END_SLACK_S, LoadSpec, read_spec
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
-
-MASTER_HOST = "127.0.0.1"
 
 logger = logging.getLogger(__name__)
 
@@ -77,17 +73,6 @@ def user_classes(spec: LoadSpec, worker: LoadWorker | None) -> list[type[User]]:
     ]
 
 
-def quieten_locust() -> None:
-    """Leaves liveness to the supervisor, which sees a dead process at once.
-
-    Locust would call a worker missing after three late heartbeats and start its users again elsewhere in mid-session,
-    and it judges heartbeats of the master by the wall clock, which may be stepped.
-    """
-    locust_runners.HEARTBEAT_LIVENESS = 1_000_000_000
-    locust_runners.MASTER_HEARTBEAT_TIMEOUT = 1_000_000_000
-    locust_runners.WORKER_LOG_REPORT_INTERVAL = -1
-
-
 class LoadWorker:
     """One load worker process.
 
@@ -117,12 +102,12 @@ class LoadWorker:
         self._first_index = {name: indices.start for name, indices in user_indices(spec.session).items()}
         self._catalogues = self._make_catalogues()
         environment = Environment(user_classes=user_classes(spec, self), stop_timeout=0)
-        if loopback_port(LOCUST_PAGE_PORT, os.environ) is not None:
+        if spec.locust_page_port is not None:
             self._runtime.also_tell = LocustStatistics(environment).add
         self._process.start()
-        self._runner = environment.create_worker_runner(MASTER_HOST, port)
-        self._runner.register_message(messages.INDEX, self._on_index)
-        self._runner.register_message(messages.ZERO, self._on_zero)
+        self._runner = environment.create_worker_runner(locust_link.MASTER_HOST, port)
+        self._runner.register_message(locust_link.INDEX, self._on_index)
+        self._runner.register_message(locust_link.ZERO, self._on_zero)
         gevent.spawn(self._report_every_second)
 
     def run(self) -> int:
@@ -198,16 +183,16 @@ class LoadWorker:
     def _index_for(self, tenant: str) -> int:
         ticket = next(self._tickets)
         answer = self._waiting[ticket] = AsyncResult()
-        wanted: messages.IndexWanted = {"tenant": tenant, "ticket": ticket}
-        self._runner.send_message(messages.INDEX_WANTED, {**wanted})
+        wanted: locust_link.IndexWanted = {"tenant": tenant, "ticket": ticket}
+        self._runner.send_message(locust_link.INDEX_WANTED, {**wanted})
         return int(answer.get())
 
     def _on_index(self, environment: Environment, msg: Any, **_: Any) -> None:
-        answer: messages.Index = messages.content(msg)
+        answer: locust_link.Index = locust_link.content(msg)
         self._waiting.pop(answer["ticket"]).set(answer["index"])
 
     def _on_zero(self, environment: Environment, msg: Any, **_: Any) -> None:
-        zero: messages.Zero = messages.content(msg)
+        zero: locust_link.Zero = locust_link.content(msg)
         # What is there now stays to the end: the collector need not look through it in mid-session.
         gc.collect()
         gc.freeze()
@@ -234,7 +219,7 @@ class LoadWorker:
             gevent.sleep(FLUSH_EVERY_S)
 
     def _report(self) -> None:
-        report: messages.Report = {
+        report: locust_link.Report = {
             "worker": self._index,
             "users": self._logged_in,
             "outcomes": {outcome.value: count for outcome, count in self._runtime.outcomes.items() if count},
@@ -242,7 +227,7 @@ class LoadWorker:
             "failure": self._process.failure,
             "finished": self._over.is_set(),
         }
-        self._runner.send_message(messages.REPORT, {**report})
+        self._runner.send_message(locust_link.REPORT, {**report})
 
     def _due_unsent(self) -> dict[str, int]:
         zero_s = self._runtime.zero_s
@@ -264,7 +249,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one worker; the exit code says how it ended."""
     spec_path, index = arguments
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(levelname)s %(message)s")
-    quieten_locust()
+    locust_link.quieten_locust()
     spec = read_spec(Path(spec_path))
     password = os.environ[spec.plan.target.admin_password_env]
     port = sys.stdin.readline()

@@ -9,7 +9,6 @@ import pytest
 from soak_pipeline.load.authority import authority_of
 from soak_pipeline.load.sender.operations import INVALID_TOKEN, UNKNOWN_TOOL, Catalogue, Template, render
 from soak_pipeline.load.sender.schedule import PAYLOAD_VARIANTS
-from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import TOOLS
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation
 from soak_pipeline_tests.load.example_run import example_plan, provisioned_for
@@ -108,27 +107,6 @@ def test_an_unknown_tool_is_asked_by_an_attack_agent() -> None:
 def test_a_template_is_rendered_once() -> None:
     requests = catalogue()
     assert requests.template(Operation.EXECUTE, 0, 0, 0) is requests.template(Operation.EXECUTE, 0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "port", "tls", "header"),
-    [
-        ("http://127.0.0.1:8000", "127.0.0.1", 8000, False, "127.0.0.1:8000"),
-        ("https://acp.example/v1/", "acp.example", 443, True, "acp.example"),
-        ("http://[::1]:81", "::1", 81, False, "[::1]:81"),
-    ],
-)
-def test_a_gateway_url_is_taken_apart(url: str, host: str, port: int, tls: bool, header: str) -> None:
-    authority = authority_of(url)
-    assert authority[:4] == (host, port, tls, header)
-
-
-@pytest.mark.parametrize(
-    "url", ["", "127.0.0.1:80", "ftp://x", "http://", "http://a:b@x", "http://x?y=1", "http://x#y", "http://x:99999"]
-)
-def test_what_is_no_gateway_url_is_refused(url: str) -> None:
-    with pytest.raises(BadInput):
-        authority_of(url)
 
 
 def test_a_rendered_get_has_no_body() -> None:

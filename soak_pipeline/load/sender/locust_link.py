@@ -1,11 +1,16 @@
-"""What Locust's master and workers tell each other beyond Locust's own messages.
+"""The link between Locust's master and workers: where it is, how it is set, and our messages on it.
 
-Owns the names and contents. Locust encodes them as msgpack, so they are plain dictionaries.
+Owns the names and contents of what they tell each other beyond Locust's own messages. Locust encodes them as msgpack,
+so they are plain dictionaries.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypedDict
+
+from locust import runners as locust_runners
+
+MASTER_HOST = "127.0.0.1"
 
 INDEX_WANTED = "soak_index_wanted"
 INDEX = "soak_index"
@@ -51,3 +56,14 @@ class Zero(TypedDict):
 def content(message: Any) -> Any:
     """The dictionary of a message."""
     return message.data
+
+
+def quieten_locust() -> None:
+    """Leaves liveness to the supervisor, which sees a dead process at once.
+
+    Locust would call a worker missing after three late heartbeats and start its users again elsewhere in mid-session,
+    and it judges heartbeats of the master by the wall clock, which may be stepped.
+    """
+    locust_runners.HEARTBEAT_LIVENESS = 1_000_000_000
+    locust_runners.MASTER_HEARTBEAT_TIMEOUT = 1_000_000_000
+    locust_runners.WORKER_LOG_REPORT_INTERVAL = -1
