@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from soak_pipeline.model.records import REQUEST_COLUMNS
 from soak_pipeline.model.traffic import KIND_OF, Operation, Outcome, Phase
 
 ROWS_PER_PART = 250_000
@@ -31,9 +32,29 @@ OUTCOME_CODES = {outcome: code for code, outcome in enumerate(Outcome)}
 OPEN_SUFFIX = ".spool-open"
 CLOSED_SUFFIX = ".spool"
 
-RECORD = struct.Struct("<qqiiiihhBBBB")
-"""intended_us, start_us, service_us, response_bytes, user, sequence, window, status, codes of operation, outcome and
-tenant, and settled; `request_writer` reads the same layout."""
+_CODES = {"int64": "q", "int32": "i", "int16": "h", "bool": "B", "dictionary": "B"}
+
+SPOOLED = {
+    name: _CODES[REQUEST_COLUMNS[name]]
+    for name in (
+        "intended_us",
+        "start_us",
+        "service_us",
+        "response_bytes",
+        "user",
+        "sequence",
+        "window",
+        "status",
+        "operation",
+        "outcome",
+        "tenant",
+        "settled",
+    )
+}
+"""The columns of a record in a spool and how each is packed: `struct`'s format characters, little-endian. Texts are
+their codes in the header, and the header alone tells the other columns."""
+
+RECORD = struct.Struct("<" + "".join(SPOOLED.values()))
 
 _INT32_MAX = 2**31 - 1
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from soak_pipeline.evidence.files import write_atomically
-from soak_pipeline.evidence.request_spool import CLOSED_SUFFIX, OPEN_SUFFIX, RECORD, SpoolHeader
+from soak_pipeline.evidence.request_spool import CLOSED_SUFFIX, OPEN_SUFFIX, SPOOLED, SpoolHeader
 from soak_pipeline.evidence.seal import unseal
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.records import REQUEST_COLUMNS
@@ -25,23 +25,7 @@ from soak_pipeline.model.records import REQUEST_COLUMNS
 SUPERSEDED = "superseded"
 """Folder in `requests/` of records that a later try of their session replaced."""
 
-_DTYPE = np.dtype(
-    [
-        ("intended_us", "<i8"),
-        ("start_us", "<i8"),
-        ("service_us", "<i4"),
-        ("response_bytes", "<i4"),
-        ("user", "<i4"),
-        ("sequence", "<i4"),
-        ("window", "<i2"),
-        ("status", "<i2"),
-        ("operation", "u1"),
-        ("outcome", "u1"),
-        ("tenant", "u1"),
-        ("settled", "u1"),
-    ]
-)
-assert _DTYPE.itemsize == RECORD.size
+_DTYPE = np.dtype([(name, f"<{code}") for name, code in SPOOLED.items()])
 
 _STORED_AS_DIFFERENCES = ("intended_us", "start_us", "service_us", "response_bytes", "user", "sequence")
 """Columns whose neighbours are close to each other in the order of the rows."""

@@ -7,11 +7,23 @@ clock, so a step of the wall clock during a run moves nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, get_type_hints
+
+_Text = Annotated[str, "dictionary"]
+_Bool = Annotated[bool, "bool"]
+_Int16 = Annotated[int, "int16"]
+_Int32 = Annotated[int, "int32"]
+_Int64 = Annotated[int, "int64"]
+_Float64 = Annotated[float, "float64"]
+
+
+def _columns_of(row: type) -> Mapping[str, str]:
+    """Storage type of each column of a row; `dictionary` is dictionary-encoded text."""
+    return {name: hint.__metadata__[0] for name, hint in get_type_hints(row, include_extras=True).items()}
 
 
 class RequestRecord(NamedTuple):
-    """One request; a row of `requests/*.parquet`. Text columns are dictionary-encoded.
+    """One request; a row of `requests/*.parquet`.
 
     Attributes:
         session: name of the load session, such as `fairness-1` or `soak`.
@@ -28,43 +40,26 @@ class RequestRecord(NamedTuple):
         worker: index of the load worker.
     """
 
-    session: str
-    window: int
-    phase: str
-    tenant: str
-    kind: str
-    operation: str
-    outcome: str
-    settled: bool
-    status: int
-    user: int
-    sequence: int
-    intended_us: int
-    start_us: int
-    service_us: int
-    response_bytes: int
-    worker: int
+    session: _Text
+    window: _Int16
+    phase: _Text
+    tenant: _Text
+    kind: _Text
+    operation: _Text
+    outcome: _Text
+    settled: _Bool
+    status: _Int16
+    user: _Int32
+    sequence: _Int32
+    intended_us: _Int64
+    start_us: _Int64
+    service_us: _Int32
+    response_bytes: _Int32
+    worker: _Int16
 
 
-REQUEST_COLUMNS: Mapping[str, str] = {
-    "session": "dictionary",
-    "window": "int16",
-    "phase": "dictionary",
-    "tenant": "dictionary",
-    "kind": "dictionary",
-    "operation": "dictionary",
-    "outcome": "dictionary",
-    "settled": "bool",
-    "status": "int16",
-    "user": "int32",
-    "sequence": "int32",
-    "intended_us": "int64",
-    "start_us": "int64",
-    "service_us": "int32",
-    "response_bytes": "int32",
-    "worker": "int16",
-}
-"""Storage type of each column of `requests/*.parquet`, in order; `dictionary` is dictionary-encoded text."""
+REQUEST_COLUMNS = _columns_of(RequestRecord)
+"""Storage type of each column of `requests/*.parquet`, in order."""
 
 
 class TelemetrySample(NamedTuple):
@@ -78,17 +73,12 @@ class TelemetrySample(NamedTuple):
         value: the value; NaN when it could not be read.
     """
 
-    time_us: int
-    source: str
-    owner: str
-    series: str
-    value: float
+    time_us: _Int64
+    source: _Text
+    owner: _Text
+    series: _Text
+    value: _Float64
 
 
-TELEMETRY_COLUMNS: Mapping[str, str] = {
-    "time_us": "int64",
-    "source": "dictionary",
-    "owner": "dictionary",
-    "series": "dictionary",
-    "value": "float64",
-}
+TELEMETRY_COLUMNS = _columns_of(TelemetrySample)
+"""Storage type of each column of `telemetry.parquet`, in order."""

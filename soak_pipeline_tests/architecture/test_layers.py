@@ -113,7 +113,7 @@ def _is_in(module: Path, places: tuple[str, ...]) -> bool:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("soak_pipeline.load.session", ("locust", "gevent", "dagster")),
+        ("soak_pipeline.load.session", ("locust", "gevent", "dagster", "zmq")),
         ("soak_pipeline.load.supervision", ("locust", "gevent", "dagster", "zmq")),
         ("soak_pipeline.load.capacity", ("locust", "gevent", "dagster")),
         ("soak_pipeline.stages.soak", ("locust", "gevent", "dagster", "infra")),

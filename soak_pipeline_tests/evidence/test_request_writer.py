@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from inspect import signature
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.evidence.request_spool import BEFORE_ZERO, RECORD, RequestSpool
+from soak_pipeline.evidence.request_spool import BEFORE_ZERO, RECORD, SPOOLED, RequestSpool
 from soak_pipeline.evidence.request_writer import (
     SUPERSEDED,
     compact_closed,
@@ -48,6 +49,18 @@ def add(
     spool.append(
         intended_us, intended_us + 50, service_us, 300, 17, sequence, window, 200, operation, outcome, tenant, settled
     )
+
+
+def test_a_spool_holds_every_column_that_its_header_does_not_tell() -> None:
+    told_by_the_header = {"session", "worker", "phase", "kind"}
+    assert SPOOLED.keys() | told_by_the_header == REQUEST_COLUMNS.keys()
+    assert SPOOLED.keys().isdisjoint(told_by_the_header)
+    assert RECORD.format == "<qqiiiihhBBBB"
+
+
+def test_a_record_is_appended_in_the_order_of_its_columns() -> None:
+    arguments = [name.removesuffix("_code") for name in signature(RequestSpool.append).parameters if name != "self"]
+    assert arguments == list(SPOOLED)
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:

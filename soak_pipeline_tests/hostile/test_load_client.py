@@ -11,8 +11,8 @@ import gevent
 import pytest
 from gevent import ssl as gevent_ssl
 
-from soak_pipeline.load import client
 from soak_pipeline.load.authority import authority_of
+from soak_pipeline.load.sender import client
 from soak_pipeline.load.sender.classify import classify
 from soak_pipeline.load.sender.client import Connection, Reaper, connection_to
 from soak_pipeline.load.sender.http1 import MAX_BODY_BYTES

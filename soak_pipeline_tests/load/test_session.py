@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.evidence.progress import read_progress
 from soak_pipeline.evidence.requests import RequestTable, read_requests
 from soak_pipeline.evidence.run_folder import read_json
@@ -443,15 +440,6 @@ def test_without_the_operators_password_nothing_starts(tmp_path: Path, monkeypat
             still_wanted=lambda: True,
         )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_callers_side_imports_neither_locust_nor_gevent() -> None:
-    code = (
-        "import sys, soak_pipeline.load.session, soak_pipeline.load.supervision;"
-        "sys.exit(str([name for name in ('locust', 'gevent', 'zmq') if name in sys.modules] or ''))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr.strip()) in ((0, ""), (1, ""))
 
 
 def test_the_live_figures_are_metrics_while_the_session_lasts(whole: WholeSession) -> None:
