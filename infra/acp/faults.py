@@ -103,6 +103,12 @@ FAULTS: Mapping[str, Fault] = _by_name(
     ),
     Fault("latency_drift", "executions take longer from minute to minute", _GATEWAY, {"ms_per_minute": 60.0}),
     Fault(
+        "reads_slow",
+        "some reads and chain verifications take longer",
+        _GATEWAY,
+        {"tenant": "", "latency_ms": 200.0, "share": 0.4},
+    ),
+    Fault(
         "fair_sharing_off",
         "few slots, first come first served, and no tenant has a rate limit: a burst is everybody's queue",
         _GATEWAY,

@@ -86,7 +86,7 @@ class Settings:
     password_cost: int = PASSWORD_COST
 
     #: Executions that stay in the outbox at least this long before they are billed.
-    outbox_grace_s: float = 30.0
+    outbox_grace_s: float = 10.0
     #: Tries of one outbox row before it goes to the dead letters.
     outbox_max_retries: int = 5
     audit_consumers: int = 2

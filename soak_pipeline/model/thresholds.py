@@ -39,6 +39,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         probe_allowed_max: calls of a blocked tenant that were still served after teardown (count).
         host_steal_share_max: CPU time that the hypervisor took (share); above it the run is not valid.
         generator_rss_growth_bytes_max: growth of a load worker's resident memory over one session (bytes).
+        read_latency_ms_p95_max, verify_latency_ms_p95_max: p95 of every tenant's reads and of its verifications of the
+            audit chain, from the intended start (ms). 0 asks nothing, as in plans from before there were such limits.
     """
 
     gateway_latency_ms_p95_max: Limit
@@ -58,6 +60,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     probe_allowed_max: Limit
     host_steal_share_max: Limit
     generator_rss_growth_bytes_max: Limit
+    read_latency_ms_p95_max: Limit = 0.0
+    verify_latency_ms_p95_max: Limit = 0.0
 
 
 LIMIT_NAMES: tuple[str, ...] = Thresholds.__struct_fields__
@@ -69,6 +73,8 @@ LIMITS_PER_TENANT: tuple[str, ...] = (
     "error_share_max",
     "recovered_timelines_share_max",
     "probe_allowed_max",
+    "read_latency_ms_p95_max",
+    "verify_latency_ms_p95_max",
 )
 """Limits that hold one tenant's figure, so that a tenant may have its own."""
 

@@ -17,6 +17,7 @@ USAGE = "usage_matches_audit"
 TIMELINES = "no_timeline_is_stuck"
 ROOTS = "roots_are_sealed"
 SLO = "gateway_p95_is_under_slo"
+READS = "reads_are_under_slo"
 FAIRNESS = "quiet_tenants_are_protected"
 LEAKS = "nothing_leaks"
 DECISIONS = "decisions_are_correct"
@@ -26,6 +27,9 @@ LOAD = LOAD_WAS_VALID
 
 ASKS_ABOUT_LEAKS = {"leak_min_duration_s": 20.0, "leak_horizon_h": 0.25}
 """A soak of minutes cannot look a day ahead: the headrooms are held against a quarter of an hour of it."""
+
+ASKS_MORE_OF_READS = {"read_latency_ms_p95_max": 100.0, "verify_latency_ms_p95_max": 100.0}
+"""A read as slow as the policy's own limit would make its user late for the next call, and executions look slow."""
 
 LEAK_RUN_TIME = "90s"
 LEAK_EXPECTED_S = 165.0
@@ -208,6 +212,14 @@ CATALOGUE: tuple[Row, ...] = (
         what="no answer leaves the gateway for two seconds, once in twenty",
         turns=(_fails(SLO, "platform_stalls"),),
         faults=(_fault("gateway_paused", When.SOAK),),
+    ),
+    Row(
+        name="reads_slow",
+        what="two reads and chain verifications in five take a fifth of a second longer",
+        turns=(_fails(READS, "reads_slow"),),
+        faults=(_fault("reads_slow"),),
+        thresholds=ASKS_MORE_OF_READS,
+        reduced=True,
     ),
     Row(
         name="fair_sharing_off",

@@ -26,7 +26,7 @@ SHORT = {criterion.name: criterion.short for criterion in CRITERIA}
 """Names of the criteria at the head of a column."""
 
 _MARK_WIDTH = 3
-_NARROW_NAME = 20
+_NARROW_NAME = 16
 _WIDE = 130
 _LETTERS = {Verdict.FAIL.value: "F", Verdict.INCONCLUSIVE.value: "?", Verdict.PASS.value: "·", NOT_ASKED: "-"}
 _LEGEND = (

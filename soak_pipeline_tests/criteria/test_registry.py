@@ -30,6 +30,7 @@ def test_the_criteria_are_these_in_this_order() -> None:
         "no_timeline_is_stuck",
         "roots_are_sealed",
         "gateway_p95_is_under_slo",
+        "reads_are_under_slo",
         "quiet_tenants_are_protected",
         "nothing_leaks",
         "decisions_are_correct",

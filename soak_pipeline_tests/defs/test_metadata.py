@@ -182,7 +182,7 @@ def test_provisioning_shows_what_this_size_can_decide_and_what_would_help() -> N
         preview=preview(plan),
     )
     metadata = provision_metadata(provisioned, plan)
-    assert str(metadata["can_decide"].value).startswith("this size can decide 8 of 11 criteria; not: ")
+    assert str(metadata["can_decide"].value).startswith("this size can decide 8 of 12 criteria; not: ")
     rows = _rows(metadata["cannot_decide"])[1:]
     assert [row[1] for row in rows if row[2].startswith("tenant E:")] == ["undecidable"]
     assert all(row[3].endswith("would do") for row in rows)

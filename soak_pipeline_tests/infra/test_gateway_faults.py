@@ -19,7 +19,7 @@ import redis
 
 from infra.acp import clock, events, faults
 from infra.acp.admin import TenantNames
-from infra.acp.gateway import defects
+from infra.acp.gateway import app, defects
 from infra.acp.gateway.http import Request, Response, send_response
 from infra.acp.gateway.tokens import InvalidToken, Principal
 from soak_pipeline_tests.infra.gateway_client import USER_PASSWORD, GatewayUnderTest, TestTenant, with_gateway
@@ -151,6 +151,22 @@ def test_without_fair_sharing_a_tenants_own_queue_is_bounded_all_the_same(server
 
     limits = {"gateway_slots": 8, "gateway_queue_per_tenant": 5}
     with_gateway(servers, scenario, service_time_median_ms=50.0, service_time_sigma=0.0, **limits)
+
+
+def test_slow_reads_are_reads_of_rows_of_that_tenant_alone(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays_s: list[float] = []
+    monkeypatch.setattr(app, "read_delay_s", lambda request: delays_s.append(defects.read_delay_s(request)) or 0.0)
+
+    async def scenario(opened: GatewayUnderTest) -> None:
+        tenant, other = await named(opened, "tenant A"), await opened.tenant()
+        turn_on("reads_slow", tenant=tenant.tenant_id, latency_ms=400, share=1.0)
+        for path in ("/audit/logs", "/audit/logs/verify", "/usage/summary"):
+            await opened.client.get(path, headers=tenant.headers)
+        await opened.client.get("/audit/logs", headers=other.headers)
+        assert (await opened.execute(tenant)).status_code == 200
+
+    with_gateway(servers, scenario)
+    assert delays_s == [0.4, 0.4, 0.4, 0.0]
 
 
 def test_a_paused_gateway_answers_nobody_until_the_pause_is_over(servers: Servers) -> None:

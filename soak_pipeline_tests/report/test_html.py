@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from soak_pipeline.criteria.names import CRITERION_NAMES
 from soak_pipeline.evidence.bundle import read_evidence
 from soak_pipeline.report.documents import Documents
 from soak_pipeline.report.write import write_report
@@ -99,7 +100,7 @@ def test_verdict_reason_and_next_step_come_first(text: str) -> None:
 def test_what_fails_comes_first_and_is_open(text: str) -> None:
     criteria = re.findall(r'<details class="criterion (\w+)" id="(\w+)"( open)?>', text)
     tones = [tone for tone, _, _ in criteria]
-    assert len(criteria) == 11
+    assert len(criteria) == len(CRITERION_NAMES)
     assert tones == sorted(tones, key=["fail", "open", "pass", "unasked"].index)
     assert [opened for _, _, opened in criteria] == [" open" if tone == "fail" else "" for tone in tones]
 

@@ -54,7 +54,7 @@ def test_the_preview_is_said_before_the_load_and_kept(context: StageContext, tmp
     run, said = provisioned(context, tmp_path)
 
     assert run.preview == preview(context.plan, CAPABILITIES)
-    assert any(line.startswith("this size can decide 7 of 11 criteria; not: ") for line in said)
+    assert any(line.startswith("this size can decide 7 of 12 criteria; not: ") for line in said)
     assert any(line.startswith("gateway_p95_is_under_slo, tenant E: about 27 executed calls") for line in said)
     assert any(item.outlook is Outlook.SKIPPED for item in run.preview)
 

@@ -23,8 +23,8 @@ from soak_pipeline_tests.policies import profile_of
 from soak_pipeline_tests.target import examples
 from soak_pipeline_tests.target.small_platform import SmallPlatform
 
-SLOW = Capacity(requests=1_540, failed=0, seconds=3.5, at_cap=False)
-"""440 requests/s."""
+SLOW = Capacity(requests=2_380, failed=0, seconds=3.5, at_cap=False)
+"""680 requests/s."""
 
 TENANT = tenant_id_of(examples.RUN_ID, SIZING_TENANT)
 
@@ -89,7 +89,7 @@ def test_the_plan_takes_what_the_machine_carries(
     assert plan.profile.fairness.quiet_users == 8
     assert sum(tenant.soak_users for tenant in plan.tenants) == plan.profile.users
     assert (plan.thresholds, plan.seed, plan.tenant_names) == (before.thresholds, before.seed, before.tenant_names)
-    assert said[-1].startswith("this machine carries about 440 requests/s: smoke runs at 0.25 of its size, ")
+    assert said[-1].startswith("this machine carries about 680 requests/s: smoke runs at 0.25 of its size, ")
     assert [(probe.tenant_id, bool(probe.token)) for probe in asked] == [(TENANT, True)]
 
 

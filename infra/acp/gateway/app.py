@@ -18,7 +18,7 @@ import hiredis
 from infra.acp import clock, faults
 from infra.acp.gateway import metrics, roles
 from infra.acp.gateway.audit_reads import AuditReads
-from infra.acp.gateway.defects import Defects
+from infra.acp.gateway.defects import Defects, read_delay_s
 from infra.acp.gateway.fair_slots import FairSlots, QueueFull
 from infra.acp.gateway.http import (
     Receive,
@@ -241,6 +241,8 @@ class Gateway:
         """Answer a call that is no execution, and write its audit row."""
         try:
             if route.reads_rows:
+                if faults.any_set():
+                    await asyncio.sleep(read_delay_s(request))
                 async with self._services.read_slots.held(request.caller.tenant_id):
                     response = await route.handler(self._services, request)
             else:

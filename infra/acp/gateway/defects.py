@@ -155,6 +155,12 @@ def delay_s(request: Request) -> float:
     return extra_ms / 1000
 
 
+def read_delay_s(request: Request) -> float:
+    """How much longer a read takes than it should, seconds."""
+    fault = faults.active("reads_slow")
+    return fault["latency_ms"] / 1000 if fault and fault.picks(request.request_id, request.caller.tenant_id) else 0.0
+
+
 async def die_if_due(process_name: str, timeline_opened: asyncio.Future[object]) -> None:
     """End this process as a crash does, if its time has come; the timeline stays open."""
     fault = faults.active("gateway_killed")
