@@ -39,7 +39,24 @@ _policy = click.option(
 )
 
 
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from soak_pipeline.evidence.harness import harness_version
+
+    click.echo(harness_version())
+    context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version, with its commit where that is known, and exit.",
+)
 def app() -> None:
     """Soak tests that a release can be gated on.
 

@@ -347,10 +347,10 @@ def _problem_of(document: VerdictDocument, shape: StoredShape, plan: Plan) -> st
     version asked.
     """
     if shape.unknown:
-        return f"is of another version of this package, or was edited: it has {_some(shape.unknown)}, not known here"
+        return f"is of {_version(document)}, or was edited: it has {_some(shape.unknown)}, not known here"
     if document.format_version > FORMAT_VERSION:
         return (
-            f"is of a newer version of this package, or was edited: its format is {document.format_version}, this "
+            f"is of {_version(document)}, or was edited: its format is {document.format_version}, this "
             f"version writes {FORMAT_VERSION}"
         )
     if not document.digest:
@@ -363,10 +363,10 @@ def _problem_of(document: VerdictDocument, shape: StoredShape, plan: Plan) -> st
     if names != CRITERION_NAMES:
         return "names other criteria than those known here"
     if shape.lacks:
-        return f"was written by an older version of this package: it lacks {_some(shape.lacks)}"
+        return f"was written by {_version(document)}: it lacks {_some(shape.lacks)}"
     if document.format_version < FORMAT_VERSION:
         return (
-            f"was written by an older version of this package: its format is {document.format_version}, this version "
+            f"was written by {_version(document)}: its format is {document.format_version}, this version "
             f"writes {FORMAT_VERSION}"
         )
     if advisory := {result.name for result in document.criteria if result.advisory} ^ set(plan.advisory):
@@ -374,6 +374,10 @@ def _problem_of(document: VerdictDocument, shape: StoredShape, plan: Plan) -> st
     if document.verdict is not overall(document.criteria):
         return "contradicts itself: its verdict does not follow from its criteria"
     return ""
+
+
+def _version(document: VerdictDocument) -> str:
+    return f"version {document.harness} of this package" if document.harness else "another version of this package"
 
 
 def _changes_of_level(plan: Plan, document: VerdictDocument, level: LevelPolicy) -> list[str]:

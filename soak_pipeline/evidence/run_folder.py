@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from soak_pipeline.evidence.files import read_regular, write_bytes
+from soak_pipeline.evidence.harness import written_by
 from soak_pipeline.evidence.seal import seal_new
 from soak_pipeline.model.errors import EvidenceUnreadable
 from soak_pipeline.model.plan import (
@@ -104,8 +105,9 @@ class RunFolder:
         plan = read_json_as_stored(self.plan_path, decode_plan)
         if plan.format_version > PLAN_FORMAT:
             raise EvidenceUnreadable(
-                f"{self.plan_path}: its format is {plan.format_version}, known here up to {PLAN_FORMAT}; a newer "
-                "version of this package wrote it and can read it"
+                f"{self.plan_path}: its format is {plan.format_version}, known here up to {PLAN_FORMAT}; "
+                f"{f'version {plan.harness}' if plan.harness else 'a newer version'} of this package wrote it and can "
+                "read it"
             )
         return plan
 
@@ -214,13 +216,15 @@ def read_json_as_stored(path: Path, decode: Callable[[bytes], T]) -> T:
     Raises:
         EvidenceUnreadable: as `read_json`.
     """
+    document = b""
     try:
-        return decode(read_regular(path, MAX_JSON_BYTES))
+        document = read_regular(path, MAX_JSON_BYTES)
+        return decode(document)
     except OSError as error:
         raise EvidenceUnreadable(f"{path}: {error.strerror or error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceUnreadable(
-            f"{path}: {error}; the file is damaged, or another version of this package wrote it and can read it"
+            f"{path}: {error}; the file is damaged, or {written_by(document)} wrote it and can read it"
         ) from error
 
 

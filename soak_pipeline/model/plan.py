@@ -79,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         gates: whether the level is one that a promotion can be asked about.
         adjustments: what the operator changed of the level for this run, in words, such as `users 40`.
         policy: which policy the numbers are from; None for runs from before there was one.
+        harness: version of this package that made the plan; empty in plans from before they said so.
         sizing: what the machine carried before, where the profile was fitted to it; None where it was not.
     """
 
@@ -97,6 +98,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     adjustments: tuple[str, ...]
     policy: PolicyOfRun | None
     format_version: int = PLAN_FORMAT
+    harness: str = ""
     sizing: Sizing | None = None
 
     @property

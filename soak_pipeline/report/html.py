@@ -11,6 +11,7 @@ from datetime import datetime
 
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.documents import LatencyRow
+from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.promotion import gates_promotion
 from soak_pipeline.model.verdict import CriterionResult, Verdict
 from soak_pipeline.report.charts.chart import Chart
@@ -280,6 +281,16 @@ def _leak_words(document: VerdictDocument, horizon_h: float) -> str:
     )
 
 
+def _harness(plan: Plan, document: VerdictDocument) -> str:
+    """Which version ran the load and which one judged it; the two differ once a stored run is judged again."""
+    ran = plan.harness or "a version that did not say"
+    return (
+        ran
+        if ran == document.harness
+        else f"run by {ran}, judged by {document.harness or 'a version that did not say'}"
+    )
+
+
 def _about(evidence: RunEvidence, document: VerdictDocument) -> list[tuple[str, str]]:
     plan = evidence.plan
     gates, why_not = gates_promotion(plan, document.thresholds_changed)
@@ -294,6 +305,7 @@ def _about(evidence: RunEvidence, document: VerdictDocument) -> list[tuple[str, 
         ("Last evidence", document.ended_at or "unknown"),
         ("Judged", document.judged_at),
         ("Plan (SHA-256)", document.plan_hash),
+        ("Harness", _harness(plan, document)),
         ("Policy", str(document.policy) if document.policy else "none: run by a version without one"),
         *([("Changed for this run", ", ".join(plan.adjustments))] if plan.adjustments else []),
         ("Seed", str(plan.seed)),

@@ -39,7 +39,18 @@ def junit_xml(document: VerdictDocument) -> str:
         },
     )
     properties = ET.SubElement(suite, "properties")
-    for name in ("run_id", "release", "commit", "target", "plan_hash", "policy", "verdict", "why", "next_step"):
+    for name in (
+        "run_id",
+        "release",
+        "commit",
+        "target",
+        "plan_hash",
+        "policy",
+        "harness",
+        "verdict",
+        "why",
+        "next_step",
+    ):
         ET.SubElement(properties, "property", {"name": name, "value": one_line(str(getattr(document, name)))})
     for result in document.criteria:
         _add_case(suite, document, result)

@@ -37,7 +37,8 @@ def summary_markdown(document: VerdictDocument, latency: LatencyDocument | None,
         markdown(f"{size[:1].upper()}{size[1:]}.") if size else "",
         f"Run {markdown(document.run_id)}, profile {markdown(document.profile)}, target {markdown(document.target)}, "
         f"commit {markdown(document.commit or 'unknown')}, plan {markdown(document.plan_hash[:12])}"
-        + (f", policy {markdown(str(document.policy))}" if document.policy else ""),
+        + (f", policy {markdown(str(document.policy))}" if document.policy else "")
+        + (f", judged by {markdown(document.harness)}" if document.harness else ""),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

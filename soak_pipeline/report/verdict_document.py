@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from soak_pipeline.evidence.harness import harness_version
 from soak_pipeline.model.plan import Plan, plan_hash
 from soak_pipeline.model.policy import PolicyOfRun
 from soak_pipeline.model.promotion import gates_promotion
@@ -32,6 +33,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run_id, release, commit, profile, target, plan_hash, policy: what the verdict is bound to; `policy` is null for
             runs from before there was one.
+        harness: version of this package that judged; empty in verdicts from before they said so.
         verdict: overall.
         why: the reason in one sentence.
         next_step: what to do now, in one sentence.
@@ -59,6 +61,7 @@ class VerdictDocument(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: str | None
     thresholds_changed: dict[str, float]
     policy: PolicyOfRun | None = None
+    harness: str = ""
     gates_promotion: bool = False
     criteria: tuple[CriterionResult, ...]
     digest: str = ""
@@ -92,6 +95,7 @@ def verdict_document(
         ended_at=None if ended_us is None else moment(plan, ended_us),
         thresholds_changed=judgement.thresholds_changed,
         policy=plan.policy,
+        harness=harness_version(),
         gates_promotion=gating[0],
         criteria=judgement.criteria,
     )

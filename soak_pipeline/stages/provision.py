@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from soak_pipeline.config.policy_file import find_policy, read_policy
 from soak_pipeline.criteria.power.preview import criteria_that_need, preview
 from soak_pipeline.criteria.power.words import log_lines
 from soak_pipeline.criteria.wording import listed
+from soak_pipeline.evidence.harness import harness_version
 from soak_pipeline.model.plan import Plan, make_plan
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import Capability, ProvisionedRun
@@ -53,6 +56,7 @@ def plan_of(request: SoakRequest, run_id: str, environment: Mapping[str, str]) -
         release=request.release,
         commit=request.commit,
     )
+    plan = msgspec.structs.replace(plan, harness=harness_version())
     refuse_beyond_caps(plan)
     return plan
 

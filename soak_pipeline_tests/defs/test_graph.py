@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import dagster as dg
 import pytest
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline.criteria.names import MODULES
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.definitions import defs
 from soak_pipeline.defs.assets import settings
 from soak_pipeline.defs.assets.post_run_checks import JUDGED_BY
+from soak_pipeline.defs.assets.report import REPORTED_BY
 from soak_pipeline.defs.assets.settings import code_version_of
 from soak_pipeline_tests.policies import LEVELS
 
@@ -136,20 +139,54 @@ def test_only_what_judges_has_a_code_version_that_changes_by_itself(graph, tmp_p
     versions = {name: graph.get(dg.AssetKey(name)).code_version for name in PARENTS}
     assert {name for name, version in versions.items() if version != "1"} == NEEDS_RUN_FOLDER
     assert versions["post_run_checks"] == JUDGED_BY
-    assert code_version_of("criteria") != code_version_of("criteria", "model/thresholds.py")
 
 
-def test_a_changed_source_is_another_code_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_PACKAGE", tmp_path)
-    (tmp_path / "criteria").mkdir()
-    source = tmp_path / "criteria" / "one.py"
-    versions = []
-    for text in ("a = 1", "a = 2", "a = 1"):
-        source.write_text(text)
-        versions.append(code_version_of("criteria"))
-    assert versions[0] == versions[2] != versions[1]
-    source.rename(source.with_name("other.py"))
-    assert code_version_of("criteria") not in versions
+@pytest.fixture(scope="module")
+def copied_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources, to change."""
+    package = tmp_path_factory.mktemp("sources") / "soak_pipeline"
+    shutil.copytree(PROJECT_ROOT / "soak_pipeline", package, ignore=shutil.ignore_patterns("__pycache__"))
+    return package
+
+
+def versions_with(package: Path, changed: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The code version of each asset that judges, with one more byte in a source."""
+    monkeypatch.setattr(settings, "_PACKAGE", package)
+    source = package / changed
+    original = source.read_bytes()
+    source.write_bytes(original + b"\n")
+    try:
+        return {
+            "post_run_checks": code_version_of("soak_pipeline.stages.post_run_checks", *MODULES.values()),
+            "report": code_version_of("soak_pipeline.stages.report"),
+        }
+    finally:
+        source.write_bytes(original)
+
+
+@pytest.mark.parametrize(
+    ("changed", "stale"),
+    [
+        ("model/thresholds.py", {"post_run_checks", "report"}),
+        ("model/series.py", {"post_run_checks", "report"}),
+        ("model/plan.py", {"post_run_checks", "report"}),
+        ("evidence/requests.py", {"post_run_checks", "report"}),
+        ("evidence/telemetry.py", {"post_run_checks", "report"}),
+        ("analysis/trends.py", {"post_run_checks"}),
+        ("criteria/leaks/nothing_leaks.py", {"post_run_checks"}),
+        ("report/page/report.html.j2", {"report"}),
+        ("report/page/report.css", {"report"}),
+        ("config/default_policy.yaml", set()),
+        ("target/gateway.py", set()),
+        ("stages/teardown.py", set()),
+    ],
+)
+def test_what_an_answer_rests_on_makes_it_stale_and_nothing_else(
+    copied_package: Path, changed: str, stale: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"post_run_checks": JUDGED_BY, "report": REPORTED_BY}
+    changed_versions = versions_with(copied_package, changed, monkeypatch)
+    assert {name for name, version in changed_versions.items() if version != now[name]} == stale
 
 
 def test_the_automation_is_off_and_the_sensors_that_tidy_up_are_on() -> None:

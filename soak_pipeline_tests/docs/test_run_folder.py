@@ -113,8 +113,11 @@ def test_every_file_that_the_code_names_is_documented() -> None:
     names = {name for path in modules for name in _file_names(path)}
     assert len(names) > 15
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert sorted(name for name in names if not re.search(_pattern(name), text)) == []
+    assert sorted(name for name in names - OF_NO_RUN if not re.search(_pattern(name), text)) == []
 
+
+OF_NO_RUN = {"direct_url.json"}
+"""Files that the code reads elsewhere: of an installed package (PEP 610)."""
 
 PACKAGE = DOCUMENT.parents[1] / "soak_pipeline"
 SUFFIX = r"\.(json|jsonl|log|parquet|html|md|xml|sha256|spool)"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
+from soak_pipeline.criteria.names import MODULES
 from soak_pipeline.criteria.registry import CRITERIA
 from soak_pipeline.defs.assets.settings import NEEDS_RUN_FOLDER, OWNERS, code_version_of
 from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_metadata
@@ -16,7 +17,7 @@ from soak_pipeline.report.table import NOT_ASKED
 from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import post_run_checks as stage
 
-JUDGED_BY = code_version_of("criteria", "analysis", "model/thresholds.py", "model/old_plans.py")
+JUDGED_BY = code_version_of(stage.__name__, *MODULES.values())
 
 
 class JudgementConfig(dg.Config):

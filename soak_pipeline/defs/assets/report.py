@@ -16,7 +16,7 @@ from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import report as stage
 
 PROMOTION_CHECK = "promotion_is_allowed"
-REPORTED_BY = code_version_of("report", "criteria/documents.py")
+REPORTED_BY = code_version_of(stage.__name__)
 
 
 @dg.asset(
