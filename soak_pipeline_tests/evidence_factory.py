@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.evidence.telemetry_writer import write_part
 from soak_pipeline.model.plan import LoadSession, Plan, fairness_session, plan_hash, soak_session
 from soak_pipeline.model.profile import Profile
 from soak_pipeline.model.records import TELEMETRY_COLUMNS
@@ -181,7 +181,7 @@ def write_run(run: SyntheticRun, reports: Path) -> RunFolder:
     folder = RunFolder(reports, run.plan.run_id)
     folder.write_plan(run.plan)
     write_requests(run.requests, folder.requests_dir)
-    _write_telemetry(run.telemetry, folder.path / "telemetry.parquet")
+    _write_telemetry(run.telemetry, folder.telemetry_dir)
     for stage, output in run.outputs.items():
         folder.write_output(stage, output)
     return folder
@@ -244,7 +244,7 @@ def _session_report(run: SyntheticRun, name: str) -> SessionReport:
         zero_us=run.zero_us[name],
         ended_us=ended_us,
         workers=tuple(reports),
-        request_files=(f"requests/{name}-w0.parquet",),
+        request_files=tuple(f"requests/{name}-{worker}-00000.parquet" for worker in range(workers)),
         records=int(mask.sum()),
     )
 
@@ -446,7 +446,7 @@ def _telemetry(run: SyntheticRun, end_s: float) -> dict[SeriesName, Samples]:
     return telemetry
 
 
-def _write_telemetry(telemetry: dict[SeriesName, Samples], path: Path) -> None:
+def _write_telemetry(telemetry: dict[SeriesName, Samples], directory: Path) -> None:
     if not telemetry:
         return
     keys = list(telemetry)
@@ -457,7 +457,8 @@ def _write_telemetry(telemetry: dict[SeriesName, Samples], path: Path) -> None:
     }
     for position, name in enumerate(("source", "owner", "series")):
         columns[name] = pa.array(np.repeat([key[position] for key in keys], lengths)).dictionary_encode()
-    pq.write_table(pa.table({name: columns[name] for name in TELEMETRY_COLUMNS}), path)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_part(directory, "run", 0, pa.table({name: columns[name] for name in TELEMETRY_COLUMNS}))
 
 
 def replaced(value: object, **changes: object) -> object:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from soak_pipeline.evidence.request_writer import write_records
 from soak_pipeline.model.plan import LoadSession, Plan, Window
 from soak_pipeline.model.records import REQUEST_COLUMNS
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome, Phase
@@ -134,25 +134,27 @@ def fanout_requests(plan: Plan, zero_us: int, rng: np.random.Generator) -> Reque
     return concatenate([Requests(logins), Requests(columns)])
 
 
-def write_requests(requests: Requests, folder: Path) -> dict[str, tuple[str, int]]:
-    """Writes one Parquet file per session; returns per session its file (relative to the run folder) and its rows."""
+def write_requests(requests: Requests, folder: Path) -> None:
+    """Writes one Parquet file per session and worker, as the load does."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {}
+    workers = np.unique(requests.columns["worker"])
     for session_code, session in enumerate(LABELS["session"]):
-        mask = requests.columns["session"] == session_code
-        if not mask.any():
-            continue
-        arrays = {}
-        for name, storage in REQUEST_COLUMNS.items():
-            values = requests.columns[name][mask]
-            arrays[name] = (
-                pa.DictionaryArray.from_arrays(pa.array(values, pa.int16()), pa.array(LABELS[name]))
-                if storage == "dictionary"
-                else pa.array(values)
-            )
-        pq.write_table(pa.table(arrays), folder / f"{session}-w0.parquet", compression="zstd")
-        written[session] = (f"requests/{session}-w0.parquet", int(mask.sum()))
-    return written
+        for worker in workers:
+            mask = (requests.columns["session"] == session_code) & (requests.columns["worker"] == worker)
+            if mask.any():
+                write_records(folder / f"{session}-{worker}-00000.parquet", _table_of(requests, mask))
+
+
+def _table_of(requests: Requests, mask: NDArray[np.bool_]) -> pa.Table:
+    arrays = {}
+    for name, storage in REQUEST_COLUMNS.items():
+        values = requests.columns[name][mask]
+        arrays[name] = (
+            pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int32)), pa.array(LABELS[name]))
+            if storage == "dictionary"
+            else pa.array(values)
+        )
+    return pa.table(arrays)
 
 
 def _columns(session: str, phase: Phase, tenant: str, count: int) -> dict[str, NDArray[Any]]:

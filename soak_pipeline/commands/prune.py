@@ -225,7 +225,7 @@ def _bulky(folder: RunFolder) -> Iterator[Path]:
 
 def _whole(folder: RunFolder) -> Iterator[Path]:
     """Everything of a run; its plan and its folder last, for what has no plan is no run."""
-    if folder.fairness_path.is_dir():
+    if folder.fairness_path is not None and folder.fairness_path.is_dir():
         yield folder.fairness_path
     yield from sorted(path for path in folder.path.iterdir() if path != folder.plan_path)
     yield folder.plan_path

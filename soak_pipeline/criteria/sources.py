@@ -14,22 +14,11 @@ from soak_pipeline.model.stage_outputs import Capability, audit_events_in
 LATENCY_FILE = "latency.json"
 CHAIN_FILE = "chain_verify.json"
 RECONCILE_FILE = "reconcile.json"
-COMPARISON_FILE = "comparison.json"
 REQUESTS = "requests"
-TELEMETRY_FILE = "telemetry.parquet"
+TELEMETRY = "telemetry"
 
 EVENTS_WAITING = "events_waiting"
 """Figure of a finding that stays open because audit rows were still to be written."""
-
-
-def fairness_file(evidence: RunEvidence) -> str:
-    """The fairness comparison, relative to the run folder."""
-    return f"../../fairness/{evidence.plan.run_id}/{COMPARISON_FILE}"
-
-
-def fairness_file_for_person(evidence: RunEvidence) -> str:
-    """The fairness comparison as an operator looks for it."""
-    return f"reports/fairness/{evidence.plan.run_id}/{COMPARISON_FILE}"
 
 
 def stage_file(evidence: RunEvidence, stage: str) -> str:

@@ -85,10 +85,25 @@ def compact(spool: Path) -> Path:
     """
     table = _table_of(*_read_spool(spool))
     path = spool.with_suffix(".parquet")
+    write_records(path, table)
+    spool.unlink()
+    return path
+
+
+def write_records(path: Path, table: pa.Table) -> None:
+    """Writes request records, whole or not at all.
+
+    Args:
+        path: of the Parquet file.
+        table: with the columns of `REQUEST_COLUMNS`, texts as dictionaries.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
 
     def write(temporary: Path) -> None:
         pq.write_table(
-            table,
+            table.cast(_SCHEMA),
             temporary,
             compression="zstd",
             use_dictionary=[name for name in REQUEST_COLUMNS if name not in _STORED_AS_DIFFERENCES],
@@ -96,8 +111,6 @@ def compact(spool: Path) -> Path:
         )
 
     write_atomically(path, write)
-    spool.unlink()
-    return path
 
 
 def parquet_rows(path: Path) -> int:

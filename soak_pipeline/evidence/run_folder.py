@@ -28,6 +28,7 @@ from soak_pipeline.model.plan import (
 T = TypeVar("T")
 
 OUTPUTS_FOLDER = "outputs"
+COMPARISON_FILE = "comparison.json"
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """More than any JSON file of a run holds: an output has a few hundred entries at most."""
 
@@ -37,34 +38,32 @@ class RunFolder:
 
     Attributes:
         run_id: the run's UTC timestamp.
-        path: `{reports}/soak/{run_id}`.
-        fairness_path: `{reports}/fairness/{run_id}`.
+        path: `{reports}/soak/{run_id}`; whole by itself.
+        fairness_path: `{reports}/fairness/{run_id}`, where the report puts a copy of the fairness comparison; None for
+            a run folder that was copied somewhere else.
     """
 
-    def __init__(self, reports: Path, run_id: str) -> None:
+    def __init__(self, reports: Path, run_id: str, *, is_alone: bool = False) -> None:
         self.run_id = checked_run_id(run_id)
         self.reports = reports
-        self.path = reports / "soak" / run_id
-        self.fairness_path = reports / "fairness" / run_id
+        self.path = reports / run_id if is_alone else reports / "soak" / run_id
+        self.fairness_path = None if is_alone else reports / "fairness" / run_id
         own = (self.requests_dir, self.telemetry_dir, self.control_dir, self.path / OUTPUTS_FOLDER)
-        for folder in (reports, reports / "soak", self.path, *own, reports / "fairness", self.fairness_path):
+        around = () if self.fairness_path is None else (self.path.parent, self.fairness_path.parent, self.fairness_path)
+        for folder in (reports, self.path, *own, *around):
             if folder.is_symlink():
                 raise EvidenceUnreadable(f"{folder} is a symbolic link; a run folder is a plain directory")
 
     @classmethod
     def at(cls, path: Path) -> RunFolder:
-        """The run folder that a path names: `{reports}/soak/{run_id}`.
+        """The run folder that a path names: `{reports}/soak/{run_id}`, or a copy of it anywhere, under its own name.
 
         Raises:
-            EvidenceUnreadable: it is somewhere else, so nobody knows where the rest of the run is.
+            EvidenceUnreadable: its name is not that of a run.
         """
         path = path.absolute()
-        if path.parent.name != "soak":
-            raise EvidenceUnreadable(
-                f"{path} is not in a folder `soak`: a run is soak/{{run id}} and fairness/{{run id}} of one reports"
-                " folder; copy both there, and name the first"
-            )
-        return cls(path.parent.parent, path.name)
+        is_alone = path.parent.name != "soak"
+        return cls(path.parent if is_alone else path.parent.parent, path.name, is_alone=is_alone)
 
     def create(self) -> None:
         """Makes the folders; one that exists is kept."""
@@ -95,6 +94,13 @@ class RunFolder:
     def control_dir(self) -> Path:
         """Leases, progress and session reports of the load; of no use once the run is over."""
         return self.path / "control"
+
+    @property
+    def comparison_path(self) -> Path:
+        """The fairness comparison; runs of older versions have it in `fairness_path` alone."""
+        own = self.path / COMPARISON_FILE
+        beside = own if self.fairness_path is None else self.fairness_path / COMPARISON_FILE
+        return beside if beside.exists() and not own.exists() else own
 
     def read_plan(self) -> Plan:
         """The frozen plan.
@@ -170,10 +176,7 @@ class RunFolder:
 
     def relative(self, words: str) -> str:
         """A message whose paths start at the run folder, wherever that happens to be."""
-        fairness = f"../../fairness/{self.run_id}/"
-        return (
-            words.replace(f"{self.fairness_path}/", fairness).replace(f"{self.path}/", "").replace(f"{self.path}: ", "")
-        )
+        return words.replace(f"{self.path}/", "").replace(f"{self.path}: ", "")
 
     def _output_path(self, stage: str, version: int) -> Path:
         return self.path / OUTPUTS_FOLDER / f"{stage}.v{version:04d}.json"

@@ -21,7 +21,6 @@ _EVIDENCE = (
     "plan.json",
     "outputs/*.v*.json",
     "requests/*.parquet",
-    "telemetry*.parquet",
     "telemetry/*.parquet",
 )
 _JUDGEMENTS = ("post_run_checks.", "report.")

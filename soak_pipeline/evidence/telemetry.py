@@ -46,9 +46,8 @@ Telemetry = dict[SeriesKey, Series]
 
 
 def telemetry_files(run_path: Path) -> list[Path]:
-    """The Parquet files with telemetry samples: `telemetry.parquet` and the parts in `telemetry/`."""
-    paths = [*run_path.glob("telemetry*.parquet"), *(run_path / "telemetry").glob("*.parquet")]
-    return sorted(path for path in paths if not path.name.startswith("."))
+    """The Parquet files with telemetry samples."""
+    return sorted(path for path in (run_path / "telemetry").glob("*.parquet") if not path.name.startswith("."))
 
 
 def read_telemetry(run_path: Path) -> Telemetry:

@@ -10,13 +10,13 @@ over a run of any length.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from soak_pipeline.evidence.files import write_atomically
 from soak_pipeline.model.records import TELEMETRY_COLUMNS, TelemetrySample
 
 ROWS_PER_PART = 20_000
@@ -89,14 +89,24 @@ class TelemetryWriter:
         self._rows.clear()
 
     def _write_part(self) -> None:
-        path = self._directory / f"{self._name}-{self._part:05d}.parquet"
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            pq.write_table(_table_of(self._rows), unfinished, compression="zstd")
-            unfinished.replace(path)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
+        write_part(self._directory, self._name, self._part, _table_of(self._rows))
+
+
+def write_part(directory: Path, name: str, part: int, table: pa.Table) -> Path:
+    """Writes one part of the telemetry, whole or not at all.
+
+    Args:
+        directory: `telemetry/` of a run folder.
+        name: of the writer.
+        part: number, from 0.
+        table: with the columns of `TELEMETRY_COLUMNS`.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
+    path = directory / f"{name}-{part:05d}.parquet"
+    write_atomically(path, lambda temporary: pq.write_table(table.cast(_SCHEMA), temporary, compression="zstd"))
+    return path
 
 
 def _table_of(rows: list[TelemetrySample]) -> pa.Table:

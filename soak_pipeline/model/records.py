@@ -63,7 +63,7 @@ REQUEST_COLUMNS = _columns_of(RequestRecord)
 
 
 class TelemetrySample(NamedTuple):
-    """One value of one series at one time; a row of `telemetry.parquet`.
+    """One value of one series at one time; a row of the files in `telemetry/`.
 
     Attributes:
         time_us: when it was read, microseconds since the plan's epoch.
@@ -81,4 +81,4 @@ class TelemetrySample(NamedTuple):
 
 
 TELEMETRY_COLUMNS = _columns_of(TelemetrySample)
-"""Storage type of each column of `telemetry.parquet`, in order."""
+"""Storage type of each column of the files in `telemetry/`, in order."""

@@ -137,7 +137,7 @@ def stored_run(folder: RunFolder) -> StoredRun:
         raise EvidenceUnreadable("no verdict: the run goes on, or was broken off (`soak judge` judges what it left)")
     verdict = read_json_as_stored(path, stored_verdict)
     latency = _optional(folder.path / "latency.json", LatencyDocument)
-    comparison = _optional(folder.fairness_path / "comparison.json", FairnessDocument)
+    comparison = _optional(folder.comparison_path, FairnessDocument)
     rows = soak_rows(latency)
     ratios = [tenant.ratio for tenant in comparison.tenants if tenant.ratio is not None] if comparison else []
     return StoredRun(

@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from soak_pipeline.criteria.sources import CHAIN_FILE, COMPARISON_FILE, LATENCY_FILE, RECONCILE_FILE
+from soak_pipeline.criteria.sources import CHAIN_FILE, LATENCY_FILE, RECONCILE_FILE
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.evidence.error_samples import read_error_texts
-from soak_pipeline.evidence.run_folder import RunFolder, write_json, write_text
+from soak_pipeline.evidence.run_folder import COMPARISON_FILE, RunFolder, write_json, write_text
 from soak_pipeline.model.stage_outputs import FinalVerdict
 from soak_pipeline.model.verdict import Judgement
 from soak_pipeline.report.course import Course, course_of
@@ -63,13 +63,14 @@ def _writers(
     evidence: RunEvidence, course: Course, document: VerdictDocument, documents: Documents, folder: RunFolder
 ) -> list[tuple[str, Writer | None]]:
     """Per file its writer, in the order of writing; None where there is nothing to write."""
-    comparison = Path(os.path.relpath(folder.fairness_path / COMPARISON_FILE, folder.path)).as_posix()
+    fairness = folder.fairness_path
+    beside = [] if fairness is None else [Path(os.path.relpath(fairness / COMPARISON_FILE, folder.path)).as_posix()]
     plan = evidence.plan
     size = "" if plan.sizing is None else plan.sizing.in_words(plan.profile)
     errors = error_kinds(evidence.plan, course.requests, read_error_texts(folder.control_dir))
     return [
         (LATENCY_FILE, _json(documents.latency)),
-        (comparison, _json(documents.comparison)),
+        *((name, _json(documents.comparison)) for name in (COMPARISON_FILE, *beside)),
         (CHAIN_FILE, _json(documents.chain_verify)),
         (RECONCILE_FILE, _json(documents.reconcile)),
         (ERRORS_FILE, _text(errors_log(evidence.plan, course.requests, errors))),

@@ -117,7 +117,7 @@ def table(runs: list[Smoke]) -> str:
 def _read(folder: RunFolder, elapsed_s: float, throttled_share: float | None) -> Smoke:
     plan = folder.read_plan()
     verdict = read_json(folder.path / VERDICT_FILE, VerdictDocument)
-    comparison = read_json(folder.fairness_path / "comparison.json", FairnessDocument)
+    comparison = read_json(folder.path / "comparison.json", FairnessDocument)
     latency = read_json(folder.path / "latency.json", LatencyDocument)
     worst = max(comparison.tenants, key=lambda tenant: tenant.upper or 0.0)
     p95 = [row.latency_ms.p95.value for row in soak_rows(latency) if row.latency_ms.p95.value is not None]

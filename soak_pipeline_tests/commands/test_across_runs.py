@@ -81,7 +81,9 @@ def test_history_lists_the_runs_and_writes_the_page(tmp_path: Path, capsys: pyte
 def test_a_figure_that_a_run_has_not_is_a_dash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_run(tmp_path)
     report_folder(folder, judge_folder(folder, {}))
-    (folder.fairness_path / "comparison.json").unlink()
+    for path in (folder.path, folder.fairness_path):
+        assert path is not None
+        (path / "comparison.json").unlink()
     show_history(tmp_path)
     heading, line = capsys.readouterr().out.splitlines()[1:3]
     assert line[heading.index("worst rise") :].split()[0] == "–"
@@ -92,16 +94,15 @@ def nights(reports: Path, factors: Iterable[float]) -> None:
     first = make_run(reports)
     report_folder(first, judge_folder(first, {}))
     verdict, latency = (json.loads((first.path / name).read_text()) for name in ("verdict.json", "latency.json"))
-    comparison = (first.fairness_path / "comparison.json").read_text()
+    comparison = (first.path / "comparison.json").read_text()
     for night, factor in enumerate(factors):
         moment = datetime.strptime(first.run_id, RUN_ID_FORMAT).replace(tzinfo=UTC) + timedelta(days=night)
         folder = RunFolder(reports, run_id_of(moment))
-        for path in (folder.path, folder.fairness_path):
-            path.mkdir(parents=True, exist_ok=True)
+        folder.create()
         (folder.path / "plan.json").write_bytes((first.path / "plan.json").read_bytes())
         (folder.path / "verdict.json").write_text(json.dumps({**verdict, "run_id": folder.run_id}))
         (folder.path / "latency.json").write_text(json.dumps({**latency, "rows": _scaled(latency["rows"], factor)}))
-        (folder.fairness_path / "comparison.json").write_text(comparison)
+        (folder.path / "comparison.json").write_text(comparison)
 
 
 def _scaled(value: Any, factor: float) -> Any:

@@ -17,6 +17,7 @@ from soak_pipeline.commands.across_runs import compare_stored, show_history
 from soak_pipeline.commands.figures import print_figures
 from soak_pipeline.commands.gate import GateAnswer, GateQuestion, GateVerdict, answer
 from soak_pipeline.commands.stored_run import judge_stored, report_stored
+from soak_pipeline.evidence.harness import harness_version
 from soak_pipeline.evidence.run_folder import RunFolder, read_json, run_folders, write_json
 from soak_pipeline.evidence.seal import SEAL_FILE, seal_new
 from soak_pipeline.model.errors import BadInput, EvidenceUnreadable
@@ -200,14 +201,17 @@ def _value(figure: CriterionResult | Finding) -> float | None:
     [
         (
             _older_verdict,
-            "was written by an older version of this package: it lacks criteria.interval, criteria.cause.",
+            "was written by version {harness} of this package: it lacks criteria.interval, criteria.cause.",
         ),
-        (_format_1, "was written by an older version of this package: it lacks gates_promotion."),
+        (_format_1, "was written by version {harness} of this package: it lacks gates_promotion."),
         (
             _newer_verdict,
-            "is of another version of this package, or was edited: it has confidence_share, not known here.",
+            "is of version {harness} of this package, or was edited: it has confidence_share, not known here.",
         ),
-        (_next_format, "is of a newer version of this package, or was edited: its format is 3, this version writes 2."),
+        (
+            _next_format,
+            "is of version {harness} of this package, or was edited: its format is 3, this version writes 2.",
+        ),
         (_verdict_without_a_digest, "carries no digest: an older version of this package wrote it, or it was edited."),
     ],
 )
@@ -219,7 +223,7 @@ def test_a_verdict_of_another_version_is_not_called_damaged(
     write_json(path, signed(document) if "digest" in document.__struct_fields__ else document)
     shut = _ask(tmp_path)
     assert shut.verdict is GateVerdict.INCONCLUSIVE
-    assert shut.why == f"{path} {why}"
+    assert shut.why == f"{path} {why.format(harness=harness_version())}"
     assert shut.next_step == f"If the evidence is in order, judge it again: soak report {RUN_ID}"
 
 

@@ -45,8 +45,9 @@ def nights(reports: Path, releases: Iterable[str], **run: object) -> list[str]:
     ids = []
     for night, release in enumerate(releases):
         folder = store_run(reports, run_id=run_id_of(FIRST + timedelta(days=night)), release=release, **run)
-        (folder.requests_dir / "soak-w0.parquet").write_bytes(b"r" * 1_000)
-        (folder.path / "telemetry.parquet").write_bytes(b"t" * 200)
+        (folder.requests_dir / "soak-0-00000.parquet").write_bytes(b"r" * 1_000)
+        folder.telemetry_dir.mkdir(exist_ok=True)
+        (folder.telemetry_dir / "run-00000.parquet").write_bytes(b"t" * 200)
         (folder.control_dir / "progress.json").write_bytes(b"c" * 30)
         folder.fairness_path.mkdir(parents=True)
         (folder.fairness_path / "comparison.json").write_bytes(b"f" * 4)
@@ -79,7 +80,7 @@ def test_the_evidence_goes_and_what_people_and_the_history_read_stays(
     left = {path.name for path in RunFolder(tmp_path, old).path.iterdir()}
     assert left == {"plan.json", "verdict.json", "evidence.sha256"}
     assert (tmp_path / "fairness" / old / "comparison.json").is_file()
-    assert (RunFolder(tmp_path, newest).requests_dir / "soak-w0.parquet").is_file()
+    assert (RunFolder(tmp_path, newest).requests_dir / "soak-0-00000.parquet").is_file()
 
 
 def test_whole_folders_go_with_their_fairness_folder(tmp_path: Path) -> None:

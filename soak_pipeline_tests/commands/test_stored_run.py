@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.clean import clean_run
+from soak_pipeline.commands.stored_run import judge_stored, report_stored
 from soak_pipeline.evidence.run_folder import RunFolder
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.target import Target
+from soak_pipeline.stages.post_run_checks import judge_folder
+from soak_pipeline.stages.report import report_folder
 from soak_pipeline_tests.evidence_factory import make_run
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.waiting import PATIENCE_S
@@ -113,3 +117,22 @@ def test_a_plan_of_another_format_is_told(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "plan.json" in done.stderr
     assert "seed" in done.stderr
+
+
+def test_a_copied_run_folder_is_judged_and_reported_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(tmp_path / "reports")
+    copy = tmp_path / "download" / folder.run_id
+    shutil.copytree(folder.path, copy)
+    assert judge_stored(copy, {}) == 0
+    assert report_stored(copy) == 0
+    assert str(copy / "comparison.json") in capsys.readouterr().out.splitlines()
+    assert [path.name for path in (tmp_path / "download").iterdir()] == [folder.run_id]
+
+
+def test_every_file_that_a_verdict_cites_is_there(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, profile="nightly")
+    judgement = judge_folder(folder, {})
+    report_folder(folder, judgement)
+    cited = {name for result in judgement.criteria for name in result.evidence}
+    assert {"latency.json", "comparison.json", "requests", "telemetry"} <= cited
+    assert [name for name in sorted(cited) if not (folder.path / name).exists()] == []

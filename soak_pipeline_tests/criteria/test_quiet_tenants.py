@@ -92,8 +92,8 @@ def test_a_fail_is_worded_with_tenant_times_interval_limit_and_file(tmp_path: Pa
 
     assert result.why.startswith("tenant E p99 rose 1.")
     assert " ms -> " in result.why
-    assert result.why.endswith("limit 1.20x; see reports/fairness/20261123T073000Z/comparison.json")
-    assert result.evidence[0] == "../../fairness/20261123T073000Z/comparison.json"
+    assert result.why.endswith("limit 1.20x; see comparison.json")
+    assert result.evidence[0] == "comparison.json"
     assert "concurrency per tenant" in (result.fix or "")
 
 

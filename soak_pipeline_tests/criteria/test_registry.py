@@ -65,7 +65,7 @@ def test_a_crash_of_a_criterion_is_inconclusive_with_the_reason(tmp_path: Path) 
 
 def test_damaged_request_records_leave_every_criterion_that_needs_them_open(tmp_path: Path) -> None:
     folder = make_run(tmp_path, profile=SMALL)
-    (folder.requests_dir / "soak-w0.parquet").write_bytes(b"PAR1 and then nothing")
+    (folder.requests_dir / "soak-0-00000.parquet").write_bytes(b"PAR1 and then nothing")
 
     judgement = judge_run(read_evidence(folder))
 

@@ -31,6 +31,8 @@ def _problem_with(arguments: list[str]) -> str:
     name, *rest = arguments
     if name == "COMMAND" or "|" in " ".join(rest):
         return ""
+    if any(name in parameter.opts for parameter in app.params):
+        return ""
     command: click.Command | None = app.commands.get(name)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name, *rest = rest

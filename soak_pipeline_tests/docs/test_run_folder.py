@@ -72,9 +72,7 @@ def test_every_key_is_documented(name: str) -> None:
     assert sorted(key for key in keys if f"`{key}`" not in text) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "columns"), [("requests/", REQUEST_COLUMNS), ("telemetry.parquet", TELEMETRY_COLUMNS)]
-)
+@pytest.mark.parametrize(("name", "columns"), [("requests/", REQUEST_COLUMNS), ("telemetry/", TELEMETRY_COLUMNS)])
 def test_every_column_is_documented(name: str, columns: dict[str, str]) -> None:
     assert [column for column in columns if f"`{column}`" not in sections()[name]] == []
 

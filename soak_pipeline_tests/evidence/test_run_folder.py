@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -110,6 +111,25 @@ def test_a_folder_is_found_by_its_path(folder: RunFolder) -> None:
     assert RunFolder.at(folder.path).read_plan() == folder.read_plan()
 
 
-def test_a_run_folder_that_was_moved_alone_is_told_what_belongs_to_it(tmp_path: Path) -> None:
-    with pytest.raises(EvidenceUnreadable, match="copy both"):
-        RunFolder.at(tmp_path / "20261123T073000Z")
+def test_a_run_folder_is_whole_by_itself_wherever_it_was_copied(folder: RunFolder, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / folder.run_id
+    shutil.copytree(folder.path, copy)
+    alone = RunFolder.at(copy)
+    assert (alone.path, alone.fairness_path, alone.run_id) == (copy, None, folder.run_id)
+    assert alone.read_plan() == folder.read_plan()
+    assert alone.comparison_path == copy / "comparison.json"
+
+
+def test_a_copy_under_another_name_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="last night"):
+        RunFolder.at(tmp_path / "last night")
+
+
+def test_a_run_of_an_older_version_has_its_comparison_beside_it(folder: RunFolder) -> None:
+    assert folder.fairness_path is not None
+    assert folder.comparison_path == folder.path / "comparison.json"
+    folder.fairness_path.mkdir(parents=True)
+    (folder.fairness_path / "comparison.json").write_text("{}")
+    assert folder.comparison_path == folder.fairness_path / "comparison.json"
+    (folder.path / "comparison.json").write_text("{}")
+    assert folder.comparison_path == folder.path / "comparison.json"

@@ -152,7 +152,8 @@ def _doubled(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "name", ["plan.json", "outputs/soak.v0001.json", "requests/soak-w0.parquet", "telemetry.parquet", SEAL_FILE]
+    "name",
+    ["plan.json", "outputs/soak.v0001.json", "requests/soak-0-00000.parquet", "telemetry/run-00000.parquet", SEAL_FILE],
 )
 def test_a_file_that_is_not_what_it_was_never_passes(
     passed: RunFolder, damaged: RunFolder, damage: Damage, name: str
@@ -172,7 +173,7 @@ def test_a_huge_document_is_not_read(passed: RunFolder, damaged: RunFolder, name
 
 def test_more_records_than_the_run_left_never_pass(passed: RunFolder, damaged: RunFolder) -> None:
     _restored(passed, damaged)
-    _doubled(damaged.path / "requests" / "soak-w0.parquet")
+    _doubled(damaged.path / "requests" / "soak-0-00000.parquet")
     assert _judged(damaged) is not Verdict.PASS
 
 

@@ -97,7 +97,7 @@ def test_any_changed_byte_of_a_passed_runs_evidence_shuts_the_gate(copied: Path,
 
 
 @pytest.mark.parametrize(
-    "name", ["plan.json", "verdict.json", SEAL_FILE, "outputs/soak.v0001.json", "telemetry.parquet"]
+    "name", ["plan.json", "verdict.json", SEAL_FILE, "outputs/soak.v0001.json", "telemetry/run-00000.parquet"]
 )
 @pytest.mark.parametrize("how", ["gone", "a link", "a pipe", "endless", "empty"])
 def test_a_file_that_is_not_what_it_was_shuts_the_gate(copied: Path, name: str, how: str) -> None:

@@ -19,12 +19,13 @@ import pytest
 
 from soak_pipeline import PROJECT_ROOT
 from soak_pipeline.commands.clean import clean_run
-from soak_pipeline.evidence.run_folder import RunFolder
+from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.model.credentials import tenant_password
 from soak_pipeline.model.plan import run_id_of
 from soak_pipeline.model.request import SoakRequest
 from soak_pipeline.model.stage_outputs import PlatformEvidence, ProvisionedRun, StageStatus, TeardownReceipt
 from soak_pipeline.model.verdict import CriterionResult, Verdict
+from soak_pipeline.report.verdict_document import VerdictDocument
 from soak_pipeline.stages.agent_fanout import fan_out
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.stages.fairness import measure_fairness
@@ -238,7 +239,10 @@ def test_a_run_is_reported_and_judged_again_from_its_folder_alone(context: Stage
     final = report(context, judge_folder(context.folder, {}))
     for name in ("verdict.json", "latency.json", "chain_verify.json", "reconcile.json", "errors.log", "report.html"):
         assert (context.folder.path / name).is_file(), name
-    assert (context.folder.fairness_path / "comparison.json").is_file()
+    assert (context.folder.path / "comparison.json").is_file()
+    verdict = read_json(context.folder.path / "verdict.json", VerdictDocument)
+    cited = {name for result in verdict.criteria for name in result.evidence}
+    assert [name for name in sorted(cited) if not (context.folder.path / name).exists()] == []
     moved = tmp_path / "reports"
     context.folder.reports.rename(moved)
     try:

@@ -56,7 +56,7 @@ def test_a_classic_run_is_measured_compared_and_reported(tmp_path: Path, monkeyp
 
     evidence = read_evidence(folder, plan.thresholds)
     report_folder(folder, judge_run(evidence))
-    comparison = read_json(folder.fairness_path / "comparison.json", FairnessDocument)
+    comparison = read_json(folder.path / "comparison.json", FairnessDocument)
 
     assert (baseline.status, baseline.looks, burst.looks) == (StageStatus.COMPLETE, 1, 1)
     assert [session.name for session in burst.sessions] == ["fairness-1"]

@@ -48,7 +48,7 @@ def test_a_run_that_left_nothing_but_its_plan_has_reasons_instead(tmp_path: Path
     folder = make_run(tmp_path)
     for path in (*(folder.path / "outputs").iterdir(), *folder.requests_dir.iterdir()):
         path.unlink()
-    (folder.path / "telemetry.parquet").unlink()
+    (folder.path / "telemetry/run-00000.parquet").unlink()
     course = course_of(read_evidence(folder))
     assert (course.requests, course.soak, course.ended_us, course.stretches) == (None, None, None, ())
     assert len(course.problems) == 8
@@ -57,7 +57,7 @@ def test_a_run_that_left_nothing_but_its_plan_has_reasons_instead(tmp_path: Path
 
 def test_damaged_tables_are_problems_and_not_exceptions(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
-    (folder.path / "telemetry.parquet").write_bytes(b"PAR1 but not really")
+    (folder.path / "telemetry/run-00000.parquet").write_bytes(b"PAR1 but not really")
     next(folder.requests_dir.iterdir()).write_bytes(b"nothing")
     course = course_of(read_evidence(folder))
     assert course.requests is None

@@ -19,6 +19,7 @@ from soak_pipeline_tests.report.runs import documents_of, reported_run
 
 FILES = (
     "latency.json",
+    "comparison.json",
     f"../../fairness/{RUN_ID}/comparison.json",
     "chain_verify.json",
     "reconcile.json",
@@ -48,7 +49,7 @@ def test_files_hold_what_they_are_named_after(tmp_path: Path) -> None:
     assert chain.verdict is Verdict.FAIL
     assert read_json(folder.path / "latency.json", LatencyDocument).run_id == RUN_ID
     assert read_json(folder.path / "reconcile.json", ReconcileDocument).verdict is Verdict.PASS
-    assert read_json(folder.fairness_path / "comparison.json", FairnessDocument).limit == 1.2
+    assert read_json(folder.path / "comparison.json", FairnessDocument).limit == 1.2
 
 
 def test_a_second_judgement_replaces_the_first(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_what_there_is_nothing_to_write_of_is_taken_away(tmp_path: Path) -> None
     final = write_report(evidence, judge_run(evidence), Documents(), folder)
     assert "latency.json" not in final.files
     assert not (folder.path / "latency.json").exists()
-    assert not (folder.fairness_path / "comparison.json").exists()
+    assert not (folder.path / "comparison.json").exists()
 
 
 @pytest.mark.parametrize("left", ["plan only", "damaged records"])

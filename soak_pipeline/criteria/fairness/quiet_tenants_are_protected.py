@@ -25,9 +25,10 @@ from soak_pipeline.criteria.fairness.outlook import outlook
 from soak_pipeline.criteria.fairness.tables import fairness_document
 from soak_pipeline.criteria.generator_health import generator_trouble
 from soak_pipeline.criteria.results import conclude, stage_missing
-from soak_pipeline.criteria.sources import REQUESTS, fairness_file, fairness_file_for_person
+from soak_pipeline.criteria.sources import REQUESTS
 from soak_pipeline.criteria.wording import count, ms, share
 from soak_pipeline.evidence.bundle import RunEvidence
+from soak_pipeline.evidence.run_folder import COMPARISON_FILE
 from soak_pipeline.model.documents import FairnessDocument, Pressure, TenantFairness
 from soak_pipeline.model.verdict import CriterionResult, Finding, Verdict, at_least, at_most
 
@@ -37,7 +38,7 @@ _VERDICT_OF_SIDE = {Side.BELOW: Verdict.PASS, Side.ABOVE: Verdict.FAIL, Side.OPE
 
 def judge(evidence: RunEvidence) -> CriterionResult:
     """Judges every quiet tenant, and whether the burst was one; see the module's test plan."""
-    files = [fairness_file(evidence), REQUESTS]
+    files = [COMPARISON_FILE, REQUESTS]
     for stage in ("baseline", "burst"):
         if getattr(evidence, stage) is None:
             return stage_missing(evidence, CRITERION, stage, files)
@@ -78,7 +79,6 @@ def _excused(finding: Finding, trouble: str) -> Finding:
 def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: TenantFairness) -> Finding:
     verdict = _VERDICT[Decision(tenant.decision)]
     subject = f"tenant {tenant.tenant}"
-    file = fairness_file_for_person(evidence)
     figures: dict[str, float | int | str | None] = {
         "latency_ms_p99_baseline": tenant.latency_ms_p99_baseline,
         "latency_ms_p99_burst": tenant.latency_ms_p99_burst,
@@ -101,9 +101,9 @@ def _ratio_finding(evidence: RunEvidence, document: FairnessDocument, tenant: Te
             f"{_range(tenant.lower, tenant.upper)}), limit {document.limit_of(tenant):.2f}x"
         )
         why += (
-            f": {tenant.reason}{_pairs_short(tenant)}; see {file}"
+            f": {tenant.reason}{_pairs_short(tenant)}; see {COMPARISON_FILE}"
             if verdict is Verdict.INCONCLUSIVE
-            else f"; see {file}"
+            else f"; see {COMPARISON_FILE}"
         )
     return Finding(
         subject=subject,

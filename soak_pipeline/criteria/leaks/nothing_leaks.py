@@ -26,7 +26,7 @@ from soak_pipeline.criteria.criterion import Criterion, Need
 from soak_pipeline.criteria.leaks.causes import RESTARTS, growth_open, leaks
 from soak_pipeline.criteria.leaks.outlook import outlook
 from soak_pipeline.criteria.results import closeness, conclude, not_asked, stage_missing, unmeasured
-from soak_pipeline.criteria.sources import TELEMETRY_FILE, unavailable
+from soak_pipeline.criteria.sources import TELEMETRY, unavailable
 from soak_pipeline.criteria.windows import soak_stretch_s
 from soak_pipeline.criteria.wording import count, quantity, seconds
 from soak_pipeline.evidence.bundle import RunEvidence
@@ -70,7 +70,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         )
     stretch = soak_stretch_s(evidence)
     if evidence.soak is None or stretch is None:
-        return stage_missing(evidence, CRITERION, "soak", [TELEMETRY_FILE])
+        return stage_missing(evidence, CRITERION, "soak", [TELEMETRY])
     findings = [*_growth_findings(evidence, stretch), *_absent_series(evidence), *_restarts(evidence, stretch)]
     hours = evidence.thresholds.leak_horizon_h
     return conclude(
@@ -79,7 +79,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         findings,
         passed=f"{count(len(findings), 'resource')} watched for {seconds(stretch[1] - stretch[0])}; none would outgrow "
         f"its headroom within {hours:g} h{_nearest_words(findings)}",
-        files=[TELEMETRY_FILE],
+        files=[TELEMETRY],
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from soak_pipeline.criteria.criterion import Criterion
 from soak_pipeline.criteria.results import conclude
-from soak_pipeline.criteria.sources import REQUESTS, TELEMETRY_FILE, stage_file
+from soak_pipeline.criteria.sources import REQUESTS, TELEMETRY, stage_file
 from soak_pipeline.criteria.validity.causes import invalid_load
 from soak_pipeline.criteria.validity.outlook import outlook
 from soak_pipeline.criteria.validity.records import enough_samples, mix_as_planned, records_kept
@@ -55,7 +55,7 @@ def judge(evidence: RunEvidence) -> CriterionResult:
         CRITERION,
         findings,
         passed=f"all {count(len(findings), 'condition')} of a valid load hold",
-        files=[stage_file(evidence, "soak"), REQUESTS, TELEMETRY_FILE],
+        files=[stage_file(evidence, "soak"), REQUESTS, TELEMETRY],
     )
     # Of conditions as different as these, their number says more than the figure of whichever comes first.
     unmet = sum(finding.verdict is not Verdict.PASS for finding in findings)

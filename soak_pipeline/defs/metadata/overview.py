@@ -10,7 +10,7 @@ import math
 import dagster as dg
 
 from soak_pipeline.criteria.leaks.nothing_leaks import PLATFORM_SOURCES
-from soak_pipeline.criteria.sources import COMPARISON_FILE, LATENCY_FILE
+from soak_pipeline.criteria.sources import LATENCY_FILE
 from soak_pipeline.defs.metadata.values import Bold, Metadata, course, first_to_last, plotted, table, text, verdict_cell
 from soak_pipeline.evidence.run_folder import RunFolder, read_json
 from soak_pipeline.evidence.telemetry import SeriesKey, read_telemetry
@@ -78,7 +78,7 @@ def latency_metadata(folder: RunFolder) -> tuple[Metadata, Metadata]:
 def fairness_metadata(folder: RunFolder) -> Metadata:
     """Each quiet tenant before and during the burst, and the ratio of its pairs of windows one after the other."""
     try:
-        document = read_json(folder.fairness_path / COMPARISON_FILE, FairnessDocument)
+        document = read_json(folder.comparison_path, FairnessDocument)
     except EvidenceUnreadable as error:
         return {"fairness": _not_measured(error, folder)}
     metadata: Metadata = {
