@@ -16,13 +16,14 @@ PACKAGE = PROJECT_ROOT / "soak_pipeline"
 
 ALLOWED: dict[str, set[str]] = {
     "model": set(),
+    "dialect": {"model"},
     "config": {"criteria.names", "model"},
     "evidence": {"model"},
     "analysis": {"model"},
-    "load": {"evidence", "analysis", "model"},
-    "target": {"config", "evidence", "analysis", "model"},
-    "telemetry": {"target", "evidence", "analysis", "model"},
-    "criteria": {"evidence", "analysis", "model"},
+    "load": {"dialect", "evidence", "analysis", "model"},
+    "target": {"dialect", "config", "evidence", "analysis", "model"},
+    "telemetry": {"dialect", "target", "evidence", "analysis", "model"},
+    "criteria": {"dialect", "evidence", "analysis", "model"},
     "report": {"criteria", "evidence", "analysis", "model"},
     "stages": {"config", "load", "target", "telemetry", "criteria", "report", "evidence", "analysis", "model"},
     "candidates": {"report", "evidence", "model"},

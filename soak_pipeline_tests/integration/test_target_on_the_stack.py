@@ -68,7 +68,9 @@ class Run:
         planned = self.plan.tenants[tenant]
         with Gateway(self.resolved) as gateway:
             keys = [uuid.UUID(request_id).bytes for request_id in self.request_ids[planned.name]]
-            audit = read_tenant(self.resolved.dsns, planned, keys, public_key_pem=published_key(gateway))
+            audit = read_tenant(
+                self.resolved.dsns, self.resolved.dialect, planned, keys, public_key_pem=published_key(gateway)
+            )
             return TenantAudit(
                 chain=with_platform_answer(audit.chain, gateway, planned),
                 reconciliation=audit.reconciliation,
@@ -251,7 +253,7 @@ def test_a_tampered_row_is_found(run: Run) -> None:
         row_id, reason = row
         connection.execute(change, ["changed", row_id])
         try:
-            found = read_tenant(run.resolved.dsns, planned, []).chain.independent
+            found = read_tenant(run.resolved.dsns, run.resolved.dialect, planned, []).chain.independent
         finally:
             connection.execute(change, [reason, row_id])
     assert found is not None

@@ -18,6 +18,7 @@ from pathlib import Path
 import gevent
 import msgspec
 
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.load.control import FanoutResult, LoadSpec, read_spec, replace_file
 from soak_pipeline.load.events import Failed, Finished, Zeroed, tell
 from soak_pipeline.load.sender.account import Account
@@ -165,7 +166,9 @@ class Fanout:
         self._tenant = tenant
         self._process = LoadProcess(spec, 0, due_unsent=dict, begun=self._begun)
         self._runtime = self._process.runtime
-        catalogue = Catalogue(self._runtime.authority, spec.plan.target.execute_path, tenant, other_tenant_id="")
+        catalogue = Catalogue(
+            self._runtime.authority, dialect_of(spec.plan.target).execution.path, tenant, other_tenant_id=""
+        )
         password = tenant_password(operator_password, spec.plan.run_id, tenant.name)
         self._agents = [
             FanoutAgent(self._runtime, tenant, password, number, agent_id, catalogue)

@@ -26,6 +26,7 @@ from locust.env import Environment
 import gevent  # isort: skip
 from gevent.event import AsyncResult, Event  # isort: skip
 
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.load.control import END_SLACK_S, LoadSpec, read_spec
 from soak_pipeline.load.sender import locust_link
 from soak_pipeline.load.sender.locust_page import LocustStatistics
@@ -174,7 +175,7 @@ class LoadWorker:
 
     def _make_catalogues(self) -> dict[str, Catalogue]:
         tenants = self._spec.provisioned.tenants
-        path = self._spec.plan.target.execute_path
+        path = dialect_of(self._spec.plan.target).execution.path
         return {
             tenant.name: Catalogue(self._runtime.authority, path, tenant, other_tenant_id=tenants[number - 1].tenant_id)
             for number, tenant in enumerate(tenants)
