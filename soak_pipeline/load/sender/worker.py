@@ -26,7 +26,6 @@ from locust.env import Environment
 import gevent  # isort: skip
 from gevent.event import AsyncResult, Event  # isort: skip
 
-from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.load.control import END_SLACK_S, LoadSpec, read_spec
 from soak_pipeline.load.sender import locust_link
 from soak_pipeline.load.sender.locust_page import LocustStatistics
@@ -175,9 +174,9 @@ class LoadWorker:
 
     def _make_catalogues(self) -> dict[str, Catalogue]:
         tenants = self._spec.provisioned.tenants
-        path = dialect_of(self._spec.plan.target).execution.path
+        authority, dialect = self._runtime.authority, self._runtime.dialect
         return {
-            tenant.name: Catalogue(self._runtime.authority, path, tenant, other_tenant_id=tenants[number - 1].tenant_id)
+            tenant.name: Catalogue(authority, dialect, tenant, other_tenant_id=tenants[number - 1].tenant_id)
             for number, tenant in enumerate(tenants)
         }
 
