@@ -161,9 +161,11 @@ def _call_everything(
         ]:
             request_id = str(uuid.uuid4())
             answer = gateway.send(
-                "POST", f"/execute/{TOOLS[0]}", token=token, tenant_id=tenant.tenant_id, body=body,
-                headers={"X-Agent-ID": agent, "X-Request-ID": request_id},
-            )  # fmt: skip
+                gateway.dialect.execute(TOOLS[0], body, agent_id=agent),
+                token=token,
+                tenant_id=tenant.tenant_id,
+                request_id=request_id,
+            )
             assert answer.status == status, answer.body
             request_ids[tenant.name].append(request_id)
 
@@ -271,10 +273,8 @@ def test_a_revoked_permission_denies_and_a_regranted_one_allows(environment: dic
         token, _ = gateway.login(tenant.user_email, password_of(run.resolved, plan, plan.tenants[1]))
 
         def status() -> int:
-            return gateway.send(
-                "POST", f"/execute/{TOOLS[0]}", token=token, tenant_id=tenant.tenant_id, body=BENIGN,
-                headers={"X-Agent-ID": agent},
-            ).status  # fmt: skip
+            request = gateway.dialect.execute(TOOLS[0], BENIGN, agent_id=agent)
+            return gateway.send(request, token=token, tenant_id=tenant.tenant_id).status
 
         assert status() == 200
         accounts.revoke(gateway, tenant.tenant_id, agent, TOOLS[0])
