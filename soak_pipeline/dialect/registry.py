@@ -19,6 +19,11 @@ def dialect_names() -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (name != DEFAULT_DIALECT, name)))
 
 
+def dialect_modules() -> tuple[str, ...]:
+    """Full names of the files, in the same order; they are imported by name, when a target says so."""
+    return tuple(map(_module_of, dialect_names()))
+
+
 def dialect_of(target: Target) -> Dialect:
     """The words of a target: its dialect's, with what the target file says otherwise.
 
@@ -36,6 +41,9 @@ def _named(name: str) -> Dialect:
     if name not in dialect_names():
         known = ", ".join(dialect_names())
         raise BadInput("dialect", [f"{name!r} is not known to this version of the harness; known: {known}"])
-    module = import_module(f"{platforms.__name__}.{name.replace('-', '_')}")
-    dialect: Dialect = module.DIALECT
+    dialect: Dialect = import_module(_module_of(name)).DIALECT
     return dialect
+
+
+def _module_of(name: str) -> str:
+    return f"{platforms.__name__}.{name.replace('-', '_')}"

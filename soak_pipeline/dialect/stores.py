@@ -138,6 +138,7 @@ class Tables:
     """The tables of one database.
 
     Attributes:
+        tenant_id: column of every table that is removed or kept.
         expected: the one by which preflight knows the database.
         appended: those that grow with every call, as they must.
         small: those whose size has nothing to do with how long the load goes on.
@@ -146,8 +147,17 @@ class Tables:
         kept: those whose rows stay for ever by the platform's own rule.
     """
 
+    tenant_id: str
     expected: str
     appended: tuple[str, ...] = ()
     small: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+
+    def delete_rows(self, table: str) -> str:
+        """Removes the rows of tenants `%s` from one of the tables."""
+        return f"DELETE FROM {table} WHERE {self.tenant_id} = ANY (%s::uuid[])"
+
+    def count_rows(self, table: str) -> str:
+        """Rows of tenants `%s` in one of the tables."""
+        return f"SELECT count(*) FROM {table} WHERE {self.tenant_id} = ANY (%s::uuid[])"

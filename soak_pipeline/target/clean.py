@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 import msgspec
 import psycopg
-from psycopg import sql
 
-from soak_pipeline.dialect.dialect import Dialect
+from soak_pipeline.dialect.stores import Tables, Timelines
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.target import Target
@@ -74,9 +73,12 @@ def clean_run(resolved: ResolvedTarget, plan: Plan) -> Cleaned:
             continue
         try:
             with connect(dsn) as connection:
-                rows = _remove(connection, resolved.dialect, tables.removed, tenant_ids)
+                rows = _remove(connection, resolved.dialect.timelines, tables, tenant_ids)
                 removed |= {f"{database}.{table}": count for table, count in rows}
-                kept |= {f"{database}.{table}": _count(connection, table, tenant_ids) for table in tables.kept}
+                kept |= {
+                    f"{database}.{table}": _count(connection, tables.count_rows(table), tenant_ids)
+                    for table in tables.kept
+                }
         except psycopg.Error as error:
             problems.append(f"databases.{database}: {in_words(error, dsn)}; its rows stay")
     try:
@@ -103,24 +105,18 @@ def _own_tenant_ids(plan: Plan) -> list[str]:
 
 
 def _remove(
-    connection: psycopg.Connection[tuple[object, ...]],
-    dialect: Dialect,
-    tables: tuple[str, ...],
-    tenant_ids: list[str],
+    connection: psycopg.Connection[tuple[object, ...]], timelines: Timelines, tables: Tables, tenant_ids: list[str]
 ) -> Iterator[tuple[str, int]]:
     """All tables of one database in one transaction."""
-    for table in tables:
+    for table in tables.removed:
         if not _exists(connection, table):
             continue
-        timelines = dialect.timelines
         if table == timelines.table and _exists(connection, timelines.steps_table):
             yield timelines.steps_table, connection.execute(timelines.delete_steps, [tenant_ids]).rowcount
-        statement = sql.SQL("DELETE FROM {} WHERE tenant_id = ANY (%s::uuid[])").format(sql.Identifier(table))
-        yield table, connection.execute(statement, [tenant_ids]).rowcount
+        yield table, connection.execute(tables.delete_rows(table), [tenant_ids]).rowcount
 
 
-def _count(connection: psycopg.Connection[tuple[object, ...]], table: str, tenant_ids: list[str]) -> int:
-    statement = sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = ANY (%s::uuid[])").format(sql.Identifier(table))
+def _count(connection: psycopg.Connection[tuple[object, ...]], statement: str, tenant_ids: list[str]) -> int:
     row = connection.execute(statement, [tenant_ids]).fetchone()
     return int(str(row[0])) if row else 0
 

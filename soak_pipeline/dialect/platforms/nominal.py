@@ -260,21 +260,25 @@ DIALECT = Dialect(
     ),
     tables={
         "usage": Tables(
+            tenant_id="tenant_id",
             expected="usage_records",
             appended=("usage_records",),
             removed=("usage_records", "usage_counters"),
         ),
         "flight_recorder": Tables(
+            tenant_id="tenant_id",
             expected="execution_timelines",
             appended=("execution_timelines", "execution_steps"),
             removed=("execution_timelines",),
         ),
         "identity_graph": Tables(
+            tenant_id="tenant_id",
             expected="graph_nodes",
             appended=("graph_nodes", "graph_edges"),
             removed=("graph_edges", "graph_nodes"),
         ),
         "audit": Tables(
+            tenant_id="tenant_id",
             expected="audit_logs",
             appended=("audit_logs",),
             small=("pending_usage_events", "transparency_roots"),
@@ -282,6 +286,7 @@ DIALECT = Dialect(
             kept=("audit_logs", "transparency_roots"),
         ),
         "identity": Tables(
+            tenant_id="tenant_id",
             expected="tenants",
             small=("tenants", "users", "agents", "agent_permissions"),
             # Users, agents, permissions and credentials go with their tenant where the schema says so, and before it
