@@ -129,5 +129,5 @@ class Account:
 
 def token_of(dialect: Dialect, reply: Reply) -> Token:
     """The token of an answer; see `Tokens.token_in`."""
-    cookie = reply.response.header(b"set-cookie") if reply.response else None
-    return dialect.token_in(reply.body, (cookie or b"").decode("latin-1"))
+    cookies = reply.response.values(b"set-cookie") if reply.response else []
+    return dialect.token_in(reply.body, b", ".join(cookies).decode("latin-1"))
