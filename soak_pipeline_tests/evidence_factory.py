@@ -45,7 +45,7 @@ from soak_pipeline.model.stage_outputs import (
     TimelineEvidence,
     WorkerReport,
 )
-from soak_pipeline.model.target import Dialect, Target
+from soak_pipeline.model.target import Target
 from soak_pipeline.model.thresholds import Thresholds
 from soak_pipeline_tests.policies import default_thresholds, plan_by, profile_of
 from soak_pipeline_tests.synthetic_requests import (
@@ -162,7 +162,7 @@ def synthetic_run(
     plan = plan_by(
         run_id=run_id,
         profile=profile if isinstance(profile, Profile) else profile_of(profile),
-        target=Target(name="synthetic", allow_load=True, dialect=Dialect.NOMINAL, gateway_url="http://127.0.0.1:18000"),
+        target=Target(name="synthetic", allow_load=True, gateway_url="http://127.0.0.1:18000"),
         thresholds=thresholds or default_thresholds(),
         seed=seed,
         release=release,

@@ -71,7 +71,7 @@ def _lines(plan: Plan, gateway: str, folder: RunFolder) -> Iterator[str]:
     target, profile = plan.target, plan.profile
     kind = {True: "production, confirmed", False: "not production", None: "not said whether production"}
     yield "dry run: nothing is sent"
-    yield f"target      {target.name} ({kind[target.production]}), dialect {target.dialect.value}"
+    yield f"target      {target.name} ({kind[target.production]}), dialect {target.dialect}"
     yield f"gateway     {gateway}"
     yield f"load goes   to {', '.join(allowed_hosts(target))} only"
     yield f"run         level {profile.name}, seed {plan.seed}, release {plan.release or 'not given'}, {folder.path}"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.evidence.bundle import RunEvidence
-from soak_pipeline.model.stage_outputs import Capability, audit_events_in
+from soak_pipeline.model.stage_outputs import Capability
 
 LATENCY_FILE = "latency.json"
 CHAIN_FILE = "chain_verify.json"
@@ -46,4 +47,6 @@ def missing_capability(found: Iterable[Capability], *names: str) -> str:
 
 def events_waiting(evidence: RunEvidence) -> int:
     """Events that the audit worker had not written when the wait for the drain was over."""
-    return 0 if evidence.platform_evidence is None else audit_events_in(evidence.platform_evidence.drain.left)
+    if evidence.platform_evidence is None:
+        return 0
+    return dialect_of(evidence.plan.target).queues.audit_events_in(evidence.platform_evidence.drain.left)

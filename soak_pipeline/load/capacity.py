@@ -13,6 +13,7 @@ import msgspec
 
 from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.model.sizing import ALONE_S, MEASURE_S, REQUESTS_MOST, SETTLE_S, Capacity
+from soak_pipeline.model.target import Target
 
 USERS = 180
 """Callers at once: enough to keep two cores busy, and few enough that a slow machine answers each within a second."""
@@ -27,7 +28,7 @@ class CapacityProbe(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         gateway_url: base URL of the gateway.
         addresses: to connect to; empty looks the host up.
-        execute_path: of an executed call.
+        target: whose words the calls are made in.
         tenant_id, agent_id, token: as whom it calls; the token is a secret.
         requests_per_second_max: never faster than this.
         timeout_s: a call without a whole answer by then has failed.
@@ -38,7 +39,7 @@ class CapacityProbe(msgspec.Struct, frozen=True, kw_only=True):
 
     gateway_url: str
     addresses: tuple[str, ...]
-    execute_path: str
+    target: Target
     tenant_id: str
     agent_id: str
     token: str

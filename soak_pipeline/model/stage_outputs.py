@@ -6,7 +6,6 @@ INCONCLUSIVE.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -275,7 +274,7 @@ class ReconcileEvidence(msgspec.Struct, frozen=True, kw_only=True):
         billable_audit_rows, usage_rows: counts; None when not readable.
         audit_without_usage, usage_without_audit: request ids that only one side has.
         billed_twice: request ids with more than one usage row.
-        outbox_pending, outbox_failed: rows left in `pending_usage_events`.
+        outbox_pending, outbox_failed: rows left in the outbox.
         samples: a few request ids of gaps.
         reason: why a count is None.
     """
@@ -376,15 +375,6 @@ class ServerLatency(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-AUDIT_STREAM = "acp:audit_stream"
-"""Stream of the calls whose audit rows are still to be written; names of its own queues begin with it."""
-
-
-def audit_events_in(queues: Mapping[str, int]) -> int:
-    """Events that wait for the audit worker, of what a `Drain` has found or left."""
-    return sum(number for queue, number in queues.items() if queue.startswith(AUDIT_STREAM))
-
-
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """How the platform's pipelines emptied after the load.
 
@@ -412,7 +402,7 @@ class PlatformReading(msgspec.Struct, frozen=True, kw_only=True):
         at_s: from the end of the load until then (seconds).
         drained: whether the pipelines were empty; None when that could not be seen.
         gaps: audit rows without usage and usage rows without audit row, of all tenants; None when not counted.
-        outbox_pending: rows left in `pending_usage_events`, of all tenants; None when not counted.
+        outbox_pending: rows left in the outbox, of all tenants; None when not counted.
     """
 
     at_s: float

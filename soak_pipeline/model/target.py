@@ -6,12 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-
-class Dialect(StrEnum):
-    """Which behaviours the platform shows: the documented surface, or the deployed one."""
-
-    NOMINAL = "nominal"
-    DEPLOYED = "deployed"
+DEFAULT_DIALECT = "nominal"
+"""That of the embedded platform: the documented surface."""
 
 
 class StopLever(StrEnum):
@@ -40,13 +36,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         embedded: true for the reference platform, which `soak run` starts and stops itself.
         production: true asks for a second, explicit confirmation; `soak clean` removes rows only where the file says
             false. None: the file does not say.
-        dialect: see `Dialect`.
+        dialect: the platform's words, by the name of their file; see `soak_pipeline.dialect`.
         gateway_url, gateway_url_env: base URL of the gateway, or the environment variable that holds it; one of both.
         load_hosts: hosts that load may be sent to when the URL comes from the environment; the file, not the
             environment, decides where load goes. With `gateway_url` it is that URL's host.
         max_users: most virtual users at a time; None leaves it to the profile.
         max_requests_per_second: most requests per second of all load processes together; None leaves it to the profile.
-        execute_path: path of an execution; `{tool}` stands for the tool.
+        execute_path: path of an execution, `{tool}` standing for the tool; None takes the dialect's.
         admin_email_env, admin_password_env: environment variables with the operator credentials.
         databases: DSNs by environment variable.
         redis_url_env: environment variable with the Redis URL.
@@ -62,13 +58,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allow_load: bool = False
     production: bool | None = None
     embedded: bool = False
-    dialect: Dialect = Dialect.NOMINAL
+    dialect: str = DEFAULT_DIALECT
     gateway_url: str | None = None
     gateway_url_env: str | None = None
     load_hosts: tuple[str, ...] = ()
     max_users: int | None = None
     max_requests_per_second: float | None = None
-    execute_path: str = "/execute/{tool}"
+    execute_path: str | None = None
     admin_email_env: str = "ACP_ADMIN_EMAIL"
     admin_password_env: str = "ACP_ADMIN_PASSWORD"
     databases: DatabaseNames = DatabaseNames()

@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 
+USER_AGENT = "soak-pipeline"
+"""Of every request of ours: a platform may take several user agents of one tenant for an intrusion."""
+
 
 class Phase(StrEnum):
     """What a request was sent for; only BASELINE, BURST and SOAK are judged for latency."""

@@ -109,6 +109,7 @@ def _read_audit(
     plan = context.plan
     audits = read_tenants(
         resolved.dsns,
+        resolved.target,
         {tenant.name: acknowledged_keys(requests, plan.seed, tenant.name) for tenant in plan.tenants},
         plan.tenants,
         public_key_pem=published_key(gateway),

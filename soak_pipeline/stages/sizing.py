@@ -45,7 +45,7 @@ def _measured(context: StageContext, resolved: ResolvedTarget, plan: Plan) -> Ca
                 CapacityProbe(
                     gateway_url=resolved.gateway_url,
                     addresses=addresses_of(resolved.gateway_url),
-                    execute_path=plan.target.execute_path,
+                    target=plan.target,
                     tenant_id=tenant_id,
                     agent_id=agent_id,
                     token=token,

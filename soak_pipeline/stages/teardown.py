@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from soak_pipeline.model.plan import Plan
-from soak_pipeline.model.stage_outputs import AUDIT_STREAM, ProvisionedRun, TeardownReceipt
+from soak_pipeline.model.stage_outputs import ProvisionedRun, TeardownReceipt
 from soak_pipeline.stages.clock import now_us, unix_s_to_us
 from soak_pipeline.stages.context import StageContext
 from soak_pipeline.target.audit import executed_after
@@ -44,5 +44,6 @@ def receipt_of(resolved: ResolvedTarget, plan: Plan, silence: Silence, load_stop
 def _wait_for_audit(resolved: ResolvedTarget) -> None:
     """Until the audit stream is empty, bounded: a row that is still on its way would not be counted."""
     deadline = time.monotonic() + AUDIT_DRAIN_S
-    while read_backlog(resolved).left.get(AUDIT_STREAM, 0) and time.monotonic() < deadline:
+    stream = resolved.dialect.queues.audit_stream
+    while read_backlog(resolved).left.get(stream, 0) and time.monotonic() < deadline:
         time.sleep(0.5)

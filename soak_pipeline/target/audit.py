@@ -1,7 +1,7 @@
 """Reads one tenant's audit rows and usage records once, as streams, and says what they show.
 
-Owns the SQL of `audit_logs`, `pending_usage_events`, `transparency_roots` and `usage_records`. One pass over the audit
-rows feeds the chain verifier, the day trees and the key spool; memory does not grow with the rows.
+One pass over the audit rows feeds the chain verifier, the day trees and the key spool; memory does not grow with the
+rows. Owns the comparison of audit, usage and acknowledged calls.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
+from soak_pipeline.dialect.audit_store import AuditRows
+from soak_pipeline.dialect.dialect import Dialect
+from soak_pipeline.dialect.hashing import RootScheme
+from soak_pipeline.dialect.stores import Usage
 from soak_pipeline.model.plan import TenantPlan
 from soak_pipeline.model.stage_outputs import ChainEvidence, IndependentChain, ReconcileEvidence, RootEvidence
 from soak_pipeline.target.arrow_columns import bytes_of
@@ -35,22 +39,6 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _SAMPLES = 10
 _KEYS_BATCH_BYTES = 2**18
 _BILLABLE, _NOT_BILLABLE, _USAGE, _ACKNOWLEDGED = "billable", "not_billable", "usage", "acknowledged"
-
-_NAMINGS = """
-    COPY (SELECT prev_hash FROM audit_logs WHERE tenant_id = {} AND prev_hash = ANY ({})) TO STDOUT
-"""
-_USAGE_IDS = "SELECT audit_id FROM usage_records WHERE tenant_id = {} AND audit_id IS NOT NULL"
-_USAGE_WITHOUT_ID = "SELECT count(*) FROM usage_records WHERE tenant_id = %s AND audit_id IS NULL"
-_OUTBOX = """
-    SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed')
-    FROM pending_usage_events WHERE tenant_id = %s
-"""
-_EXECUTED_AFTER = """
-    SELECT count(*) FROM audit_logs
-    WHERE tenant_id = ANY (%s) AND "timestamp" > %s AND action = 'execute_tool'
-      AND tool IS DISTINCT FROM 'management_api' AND decision = ANY (%s) AND NOT (request_id = ANY (%s))
-"""
-_EXECUTED_DECISIONS = ["allow", "monitor", "redact", "would_have_blocked"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +73,7 @@ class _KeySets:
 
 def read_tenant(
     dsns: Mapping[str, str],
+    dialect: Dialect,
     tenant: TenantPlan,
     acknowledged: Iterable[bytes],
     *,
@@ -95,6 +84,7 @@ def read_tenant(
 
     Args:
         dsns: by database, as in `ResolvedTarget`; it reads `DATABASES`.
+        dialect: the platform's words.
         tenant: which.
         acknowledged: request ids of answered calls that must have left a row, as the 16 bytes of their UUIDs; one or
             several after another in each item.
@@ -109,13 +99,14 @@ def read_tenant(
             spool.add(_ACKNOWLEDGED, keys)
         try:
             with reading(dsns, "audit", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
-                outbox = connection.execute(_OUTBOX, [tenant.tenant_id]).fetchone()
-                roots = published_roots(connection, tenant.tenant_id)
-                trees = DayTrees(tenant.tenant_id, {root.root_date: root.leaf_count for root in roots})
-                verifier, forks = _walk(connection, tenant.tenant_id, trees, spool)
+                outbox = connection.execute(dialect.outbox.count_pending_and_failed, [tenant.tenant_id]).fetchone()
+                roots = published_roots(connection, tenant.tenant_id, dialect.roots, dialect.root_scheme)
+                claimed = {root.root_date: root.leaf_count for root in roots}
+                trees = DayTrees(tenant.tenant_id, claimed, dialect.root_scheme)
+                verifier, forks = _walk(connection, dialect, tenant.tenant_id, trees, spool)
         except Unreadable as reason:
             return nothing_read(tenant.name, str(reason))
-        usage_reason = _spool_usage(dsns, tenant.tenant_id, spool)
+        usage_reason = _spool_usage(dsns, dialect.usage, tenant.tenant_id, spool)
         sets = _compared(spool)
     usage_is_known = not usage_reason
     return TenantAudit(
@@ -132,7 +123,7 @@ def read_tenant(
             samples=tuple(sets.samples) if usage_is_known else (),
             reason=usage_reason,
         ),
-        roots=_roots(tenant.name, roots, trees, public_key_pem),
+        roots=_roots(tenant.name, roots, trees, public_key_pem, dialect.root_scheme),
     )
 
 
@@ -150,32 +141,37 @@ def executed_after(
     Returns:
         The count; None when the audit database cannot be read.
     """
+    table = resolved.dialect.audit_rows
+    parameters = [list(tenant_ids), moment, list(table.executed_decisions), list(not_counted)]
     try:
         with reading(resolved.dsns, "audit") as connection:
-            row = connection.execute(
-                _EXECUTED_AFTER, [list(tenant_ids), moment, _EXECUTED_DECISIONS, list(not_counted)]
-            ).fetchone()
+            row = connection.execute(table.count_executed_after, parameters).fetchone()
     except Unreadable:
         return None
     return int(row[0]) if row else None
 
 
-def _walk(connection: Connection, tenant_id: str, trees: DayTrees, spool: KeySpool) -> tuple[ChainVerifier, int]:
+def _walk(
+    connection: Connection, dialect: Dialect, tenant_id: str, trees: DayTrees, spool: KeySpool
+) -> tuple[ChainVerifier, int]:
     """One pass over the rows in chain order; a second, over few columns, only where a gap may be a fork."""
-    verifier = ChainVerifier(tenant_id)
-    for batch in read_batches(connection, tenant_id):
+    table = dialect.audit_rows
+    verifier = ChainVerifier(tenant_id, dialect.chain)
+    for batch in read_batches(connection, tenant_id, table):
         verifier.check(batch)
         trees.add(batch)
-        _spool_keys(batch, spool)
+        _spool_keys(batch, table, spool)
     if not verifier.suspects:
         return verifier, 0
-    with connection.cursor().copy(sql.SQL(_NAMINGS).format(tenant_id, sorted(verifier.suspects))) as copy:
+    namings = sql.SQL(table.copy_namings).format(tenant_id, sorted(verifier.suspects))
+    with connection.cursor().copy(namings) as copy:
         return verifier, forks_among(verifier.suspects, (str(prev_hash) for (prev_hash,) in copy.rows()))
 
 
-def _spool_keys(batch: RowBatch, spool: KeySpool) -> None:
+def _spool_keys(batch: RowBatch, table: AuditRows, spool: KeySpool) -> None:
     keys = np.frombuffer(_keys(batch), dtype=f"V{KEY_BYTES}")
-    is_billable = np.array([content.is_billable for content in batch.contents])[batch.codes]
+    billable = [table.is_billable(content.action, content.decision) for content in batch.contents]
+    is_billable = np.array(billable)[batch.codes]
     spool.add(_BILLABLE, keys[is_billable].tobytes())
     spool.add(_NOT_BILLABLE, keys[~is_billable].tobytes())
 
@@ -188,15 +184,16 @@ def _keys(batch: RowBatch) -> bytes:
     return b"".join(key_of(row.request_id or f"row {row.row_id}") for row in map(batch.row, range(len(batch))))
 
 
-def _spool_usage(dsns: Mapping[str, str], tenant_id: str, spool: KeySpool) -> str:
+def _spool_usage(dsns: Mapping[str, str], table: Usage, tenant_id: str, spool: KeySpool) -> str:
     """Why the usage records are not all in the spool; nothing when they are."""
     try:
         with reading(dsns, "usage", statement_timeout_s=STREAM_TIMEOUT_S) as connection:
-            for batch in record_batches(connection, sql.SQL(_USAGE_IDS).format(tenant_id), _KEYS_BATCH_BYTES):
+            statement = sql.SQL(table.select_audit_ids).format(tenant_id)
+            for batch in record_batches(connection, statement, _KEYS_BATCH_BYTES):
                 audit_ids = bytes_of(batch.column(0))
                 keys = keys_of(audit_ids)
                 spool.add(_USAGE, keys or b"".join(key_of(text_of(text) or "") for text in audit_ids.to_pylist()))
-            without_id = connection.execute(_USAGE_WITHOUT_ID, [tenant_id]).fetchone()
+            without_id = connection.execute(table.count_without_audit_id, [tenant_id]).fetchone()
             for index in range(without_id[0] if without_id else 0):
                 spool.add(_USAGE, key_of(f"usage record {index} of {tenant_id} without audit_id"))
     except Unreadable as reason:
@@ -239,11 +236,12 @@ def _independent(verifier: ChainVerifier, forks: int, sets: _KeySets) -> Indepen
 
 
 def _roots(
-    tenant: str, roots: list[PublishedRoot], trees: DayTrees, public_key_pem: str | None
+    tenant: str, roots: list[PublishedRoot], trees: DayTrees, public_key_pem: str | None, scheme: RootScheme
 ) -> tuple[RootEvidence, ...]:
     published = {root.root_date: root for root in roots}
+    signatures = {day: judge_signature(root, public_key_pem, scheme) for day, root in published.items()}
     return tuple(
-        root_evidence(tenant, day, published.get(day), trees, judge_signature(published.get(day), public_key_pem))
+        root_evidence(tenant, day, published.get(day), trees, signatures.get(day), scheme)
         for day in sorted(published.keys() | trees.rows_by_day.keys())
     )
 

@@ -23,8 +23,10 @@ from typing import Self
 
 import msgspec
 
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.model.plan import TenantPlan
+from soak_pipeline.model.target import Target
 from soak_pipeline.target.audit import DATABASES, TenantAudit, nothing_read, read_tenant
 from soak_pipeline.target.databases import STREAM_TIMEOUT_S, longest_s
 
@@ -40,12 +42,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         tenant: whose rows.
+        target: whose words the rows are written in.
         dsns: of the databases that it needs, with their passwords.
         public_key_pem: with which roots are signed; None leaves signatures unchecked.
         directory: for temporary files.
     """
 
     tenant: TenantPlan
+    target: Target
     dsns: dict[str, str]
     public_key_pem: str | None
     directory: str
@@ -53,6 +57,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_tenants(
     dsns: Mapping[str, str],
+    target: Target,
     acknowledged: Mapping[str, Iterable[bytes]],
     tenants: Sequence[TenantPlan],
     *,
@@ -64,6 +69,7 @@ def read_tenants(
 
     Args:
         dsns: by database, as in `ResolvedTarget`.
+        target: whose words the rows are written in.
         acknowledged: by name of the tenant, what `read_tenant` takes.
         tenants: whose rows; those with the greatest share of the traffic are begun first.
         public_key_pem, directory: as `read_tenant` takes them.
@@ -78,7 +84,13 @@ def read_tenants(
             answers = {
                 tenant.name: pool.submit(
                     readers.read,
-                    Order(tenant=tenant, dsns=needed, public_key_pem=public_key_pem, directory=str(directory)),
+                    Order(
+                        tenant=tenant,
+                        target=target,
+                        dsns=needed,
+                        public_key_pem=public_key_pem,
+                        directory=str(directory),
+                    ),
                     acknowledged[tenant.name],
                 )
                 for tenant in sorted(tenants, key=lambda tenant: -tenant.share)
@@ -214,6 +226,7 @@ def main() -> None:
         order = msgspec.msgpack.decode(connection.recv_bytes(), type=Order)
         audit = read_tenant(
             order.dsns,
+            dialect_of(order.target),
             order.tenant,
             iter(connection.recv_bytes, _END_OF_KEYS),
             public_key_pem=order.public_key_pem,

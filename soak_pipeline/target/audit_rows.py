@@ -1,6 +1,6 @@
 """A tenant's audit rows as a stream of batches, in the order in which they were appended.
 
-Owns the SQL that reads a row whole, and which values rows repeat. Columns stay as the server sent them: most rows are
+Owns which values rows repeat. Columns stay as the server sent them: most rows are
 verified without being taken apart. Never judges a row.
 """
 
@@ -16,17 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
+from soak_pipeline.dialect.audit_store import AuditRows
+from soak_pipeline.dialect.hashing import ChainRow
 from soak_pipeline.target.arrow_columns import Codes, bytes_of, coded, column_of, joined
 from soak_pipeline.target.row_streams import record_batches
 
 #: Some four thousand rows: the more, the less a call for a column weighs; the fewer, the more stays in the caches.
 BATCH_BYTES = 2 * 2**20
 
-_ROWS = """
-    SELECT prev_hash, event_hash, request_id, "timestamp", id, agent_id, reason,
-           coalesce(metadata_json, '{{}}'), action, tool, decision, hash_version, chain_shard
-    FROM audit_logs WHERE tenant_id = {} ORDER BY chain_sequence
-"""
 #: How many columns at the end many rows have in common.
 _COMMON_COLUMNS = 5
 _COLUMNS = (
@@ -37,34 +34,6 @@ _DATE_CHARACTERS = len("2026-11-23")
 _PLAIN = bytes(sorted(set(range(0x20, 0x7F)) - {ord('"'), ord("\\")}))
 
 
-class ChainRow(NamedTuple):
-    """One audit row as text; None is null.
-
-    Attributes:
-        row_id, request_id, agent_id: UUID texts; a request id may be any text.
-        prev_hash, event_hash: hex.
-        timestamp: ISO 8601 in UTC with six digits of a second and `+00:00`, so that texts sort like times.
-        action, tool, decision, reason: as stored.
-        metadata: JSON text, in any spelling.
-        hash_version: `2`; `1` or None for the older hash.
-        shard: of the chain.
-    """
-
-    row_id: str
-    request_id: str | None
-    prev_hash: str
-    event_hash: str
-    timestamp: str
-    action: str
-    tool: str | None
-    decision: str
-    reason: str | None
-    agent_id: str
-    metadata: str | None
-    hash_version: str | None
-    shard: str | None
-
-
 class Content(NamedTuple):
     """What many rows of a tenant have in common; None is null."""
 
@@ -73,11 +42,6 @@ class Content(NamedTuple):
     decision: str
     hash_version: str | None
     shard: str | None
-
-    @property
-    def is_billable(self) -> bool:
-        """Reconciliation's definition: an executed tool that was not rejected."""
-        return self.action == "execute_tool" and self.decision != "reject"
 
 
 @dataclass(frozen=True)
@@ -147,13 +111,15 @@ class RowBatch:
         )
 
 
-def read_batches(connection: psycopg.Connection[tuple[Any, ...]], tenant_id: str) -> Iterator[RowBatch]:
+def read_batches(
+    connection: psycopg.Connection[tuple[Any, ...]], tenant_id: str, table: AuditRows
+) -> Iterator[RowBatch]:
     """A tenant's rows in chain order.
 
     Raises:
         psycopg.Error: the statement failed.
     """
-    yield from map(batch_of, record_batches(connection, sql.SQL(_ROWS).format(tenant_id), BATCH_BYTES))
+    yield from map(batch_of, record_batches(connection, sql.SQL(table.select_rows).format(tenant_id), BATCH_BYTES))
 
 
 def batch_of(batch: pa.RecordBatch) -> RowBatch:

@@ -1,22 +1,16 @@
 """Verifies a tenant's audit chain from its rows, without the platform's help.
 
-Owns the hash of a row (versions 1 and 2) and what is a gap, a fork, tampering and wrong order. Pure: rows come in
-batches, in the order in which they were appended, and memory does not grow with their number.
+Owns what is a gap, a fork, tampering and wrong order. Pure: rows come in batches, in the order in which they were
+appended, and memory does not grow with their number.
 
-`event_hash = sha256_hex(prev_hash + json(fields))`, keys sorted, default separators, ASCII escapes, null as the empty
-text. Version 2 adds the reason, the timestamp and the SHA-256 of the metadata in compact sorted JSON.
-
-`is_hash_right` defines it, row by row. A batch is hashed column by column from the same spelling, four times as fast;
-that can confirm a row, and what it does not confirm, the definition decides.
+`ChainScheme.is_hash_right` defines the hash, row by row. A batch is hashed column by column from the same spelling,
+four times as fast; that can confirm a row, and what it does not confirm, the definition decides.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from hashlib import sha256
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -24,18 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from soak_pipeline.dialect.hashing import ChainRow, ChainScheme
 from soak_pipeline.target.arrow_columns import column_of, digests_of, interleaved, mapped, slices
-from soak_pipeline.target.audit_rows import ChainRow, Content, RowBatch, text_of
+from soak_pipeline.target.audit_rows import RowBatch, text_of
+from soak_pipeline.target.row_spelling import REASONS, RowSpelling
 
-GENESIS = "0" * 64
 MOST_SUSPECTS = 10_000
 MOST_SAMPLES = 20
-_VERSION = "2"
 _HEX_CHARACTERS = 64
 _DECODE_ALL = msgspec.json.Decoder(list[Any]).decode
 _ENCODE_ALL = msgspec.json.Encoder(order="sorted").encode_lines
-_EXACT_METADATA = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-_FIELDS = json.JSONEncoder(sort_keys=True)
 
 
 class _Head:
@@ -43,13 +35,17 @@ class _Head:
 
     __slots__ = ("event_hash", "timestamp")
 
-    def __init__(self) -> None:
-        self.event_hash = GENESIS.encode()
+    def __init__(self, genesis: str) -> None:
+        self.event_hash = genesis.encode()
         self.timestamp = b""
 
 
 class ChainVerifier:
     """Takes one tenant's rows, batch by batch.
+
+    Args:
+        tenant_id: UUID text.
+        scheme: how rows are chained.
 
     Attributes:
         rows, tampered, gaps, out_of_order: counts so far, as in `IndependentChain`.
@@ -57,7 +53,7 @@ class ChainVerifier:
         samples: the first few violations in words.
     """
 
-    def __init__(self, tenant_id: str) -> None:
+    def __init__(self, tenant_id: str, scheme: ChainScheme) -> None:
         self.rows = 0
         self.tampered = 0
         self.gaps = 0
@@ -66,15 +62,15 @@ class ChainVerifier:
         self.samples: list[str] = []
         self._tenant_id = tenant_id
         self._heads: dict[str | None, _Head] = {}
-        # Nobody can put into a row the text that marks the gaps of its spelling.
-        self._marker = secrets.token_hex(16)
+        self._scheme = scheme
+        self._spelling = RowSpelling(self._hashed_text)
 
     def check(self, batch: RowBatch) -> None:
         """Checks the next rows against their content and against the row before each in its shard."""
         found = self._misplaced(batch)
         for index in self._unconfirmed(batch):
             row = batch.row(index)
-            if not is_hash_right(row, self._tenant_id):
+            if not self._scheme.is_hash_right(row, self._tenant_id):
                 self.tampered += 1
                 found.append((index, 1, f"its content does not give its hash {row.event_hash[:12]}"))
         for index, _, what in sorted(found)[: MOST_SAMPLES - len(self.samples)]:
@@ -84,38 +80,27 @@ class ChainVerifier:
 
     def _unconfirmed(self, batch: RowBatch) -> Iterable[int]:
         """Positions of the rows that the quick hash does not prove to be right."""
-        versions = {content.hash_version == _VERSION for content in batch.contents}
-        if len(versions) > 1:
+        if len({self._scheme.fields_of(content.hash_version) for content in batch.contents}) > 1:
             # A chain changes its version once, so this is the one batch of it.
             return range(len(batch))
-        texts = self._texts(batch) if versions.pop() else self._texts_of_version_1(batch)
-        is_equal = pc.equal(_hexes(digests_of(texts)), batch.event_hashes)
+        is_equal = pc.equal(_hexes(digests_of(self._texts(batch))), batch.event_hashes)
         return batch.unusual.union(np.flatnonzero(~is_equal.to_numpy(zero_copy_only=False)).tolist())
 
     def _texts(self, batch: RowBatch) -> pa.BinaryArray:
         """What is hashed of each row."""
-        before_agent, before_metadata, before_reason, before_request, before_time, end = batch.pieces(self._spelling)
-        return interleaved(
-            batch.prev_hashes, before_agent, _filled(batch.agent_ids), before_metadata,
-            _quick_metadata_hashes(batch.metadata), before_reason, mapped(batch.reasons, _inside_quotes),
-            before_request, _filled(batch.request_ids), before_time, batch.timestamps, end,
-        )  # fmt: skip
 
-    def _texts_of_version_1(self, batch: RowBatch) -> pa.BinaryArray:
-        before_agent, before_request, end = batch.pieces(self._spelling)
-        return interleaved(
-            batch.prev_hashes, before_agent, _filled(batch.agent_ids), before_request, _filled(batch.request_ids), end
-        )
+        def values(column: str) -> pa.BinaryArray:
+            if column == "metadata":
+                return _quick_metadata_hashes(batch.metadata)
+            if column == REASONS:
+                return mapped(batch.reasons, lambda reason: self._scheme.spelt_reason(text_of(reason)))
+            return getattr(batch, column).fill_null(b"")
 
-    def _spelling(self, content: Content) -> Sequence[bytes]:
-        """What is hashed of a row with this content, cut where a value stands that differs from row to row."""
-        mark = self._marker
-        row = ChainRow(
-            row_id="", request_id=mark, prev_hash="", event_hash="", timestamp=mark, action=content.action,
-            tool=content.tool, decision=content.decision, reason=mark, agent_id=mark, metadata=None,
-            hash_version=content.hash_version, shard=content.shard,
-        )  # fmt: skip
-        return _hashed_text(row, self._tenant_id, mark).encode().split(mark.encode())
+        return interleaved(batch.prev_hashes, *self._spelling.parts(batch, values))
+
+    def _hashed_text(self, row: ChainRow) -> bytes:
+        """What is hashed of a row after the previous hash, its metadata standing for their own digest."""
+        return self._scheme.hashed_text(row, self._tenant_id, row.metadata or "").encode()
 
     def _misplaced(self, batch: RowBatch) -> list[tuple[int, int, str]]:
         """Counts rows that do not follow the row before; (position, rank within the row, what is wrong) of each."""
@@ -155,14 +140,8 @@ class ChainVerifier:
     def _head(self, shard: str | None) -> _Head:
         head = self._heads.get(shard)
         if head is None:
-            head = self._heads[shard] = _Head()
+            head = self._heads[shard] = _Head(self._scheme.genesis)
         return head
-
-
-def is_hash_right(row: ChainRow, tenant_id: str) -> bool:
-    """Whether a row's content gives its hash: the definition, in Python's own JSON."""
-    text = row.prev_hash + _hashed_text(row, tenant_id, _metadata_hash(row.metadata))
-    return sha256(text.encode()).hexdigest() == row.event_hash
 
 
 def forks_among(suspects: Iterable[str], namings: Iterable[str]) -> int:
@@ -175,21 +154,6 @@ def forks_among(suspects: Iterable[str], namings: Iterable[str]) -> int:
     wanted = set(suspects)
     counts = Counter(prev_hash for prev_hash in namings if prev_hash in wanted)
     return sum(1 for count in counts.values() if count > 1)
-
-
-def _hashed_text(row: ChainRow, tenant_id: str, metadata_hash: str) -> str:
-    """What is hashed after the previous hash."""
-    fields = {
-        "action": row.action,
-        "agent_id": row.agent_id,
-        "decision": row.decision,
-        "request_id": row.request_id or "",
-        "tenant_id": tenant_id,
-        "tool": row.tool or "",
-    }
-    if row.hash_version == _VERSION:
-        fields |= {"metadata_sha256": metadata_hash, "reason": row.reason or "", "timestamp": row.timestamp}
-    return _FIELDS.encode(fields)
 
 
 def _quick_metadata_hashes(metadata: pa.BinaryArray) -> pa.BinaryArray:
@@ -207,22 +171,6 @@ def _quick_metadata_hashes(metadata: pa.BinaryArray) -> pa.BinaryArray:
 
 def _hexes(digests: bytes) -> pa.BinaryArray:
     return slices(digests.hex().encode(), _HEX_CHARACTERS)
-
-
-def _metadata_hash(metadata: str | None) -> str:
-    try:
-        value = json.loads(metadata or "{}") or {}
-        return sha256(_EXACT_METADATA.encode(value).encode()).hexdigest()
-    except ValueError:
-        return ""
-
-
-def _inside_quotes(reason: bytes | None) -> bytes:
-    return _FIELDS.encode(text_of(reason) or "")[1:-1].encode()
-
-
-def _filled(column: pa.BinaryArray) -> pa.BinaryArray:
-    return column.fill_null(b"")
 
 
 def _short(digest: bytes) -> str:

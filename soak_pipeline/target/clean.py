@@ -1,7 +1,7 @@
 """Removes the rows that a run's tenants have left on a platform that is there for tests.
 
-Owns the SQL of removal. Never touches another tenant, never a production target, and never the audit rows: they are
-append-only by the platform's own rule, and what stays is reported.
+Owns whose rows are removed. Never touches another tenant, never a production target, and never the audit rows: they
+are append-only by the platform's own rule, and what stays is reported.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import msgspec
 import psycopg
-from psycopg import sql
 
+from soak_pipeline.dialect.stores import Tables, Timelines
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.target import Target
@@ -19,24 +19,6 @@ from soak_pipeline.model.tenants import SIZING_TENANT, tenant_id_of
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, connect, in_words
 from soak_pipeline.target.queues import redis_client
-
-_TABLES = {
-    "usage": ("usage_records", "usage_counters"),
-    "flight_recorder": ("execution_timelines",),
-    "identity_graph": ("graph_edges", "graph_nodes"),
-    "audit": ("pending_usage_events", "kill_switches"),
-    # Users, agents, permissions and credentials go with their tenant where the schema says so, and before it elsewhere.
-    "identity": (
-        "revoked_tokens", "agent_credentials", "agent_permissions", "agents", "users", "tenants",
-    ),
-}  # fmt: skip
-"""By database, in the order of removal; a table that a platform does not have is passed over."""
-
-_KEPT = ("audit_logs", "transparency_roots")
-_STEPS = """
-    DELETE FROM execution_steps
-    WHERE timeline_id IN (SELECT id FROM execution_timelines WHERE tenant_id = ANY (%s::uuid[]))
-"""
 
 
 class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,16 +66,19 @@ def clean_run(resolved: ResolvedTarget, plan: Plan) -> Cleaned:
     removed: dict[str, int] = {}
     kept: dict[str, int] = {}
     problems = []
-    for database, tables in _TABLES.items():
+    for database, tables in resolved.dialect.tables.items():
         dsn = resolved.dsns.get(database)
         if dsn is None:
             problems.append(f"the target gives no access to databases.{database}; its rows stay")
             continue
         try:
             with connect(dsn) as connection:
-                removed |= {f"{database}.{table}": count for table, count in _remove(connection, tables, tenant_ids)}
-                if database == "audit":
-                    kept |= {f"{database}.{table}": _count(connection, table, tenant_ids) for table in _KEPT}
+                rows = _remove(connection, resolved.dialect.timelines, tables, tenant_ids)
+                removed |= {f"{database}.{table}": count for table, count in rows}
+                kept |= {
+                    f"{database}.{table}": _count(connection, tables.count_rows(table), tenant_ids)
+                    for table in tables.kept
+                }
         except psycopg.Error as error:
             problems.append(f"databases.{database}: {in_words(error, dsn)}; its rows stay")
     try:
@@ -120,20 +105,18 @@ def _own_tenant_ids(plan: Plan) -> list[str]:
 
 
 def _remove(
-    connection: psycopg.Connection[tuple[object, ...]], tables: tuple[str, ...], tenant_ids: list[str]
+    connection: psycopg.Connection[tuple[object, ...]], timelines: Timelines, tables: Tables, tenant_ids: list[str]
 ) -> Iterator[tuple[str, int]]:
     """All tables of one database in one transaction."""
-    for table in tables:
+    for table in tables.removed:
         if not _exists(connection, table):
             continue
-        if table == "execution_timelines" and _exists(connection, "execution_steps"):
-            yield "execution_steps", connection.execute(_STEPS, [tenant_ids]).rowcount
-        statement = sql.SQL("DELETE FROM {} WHERE tenant_id = ANY (%s::uuid[])").format(sql.Identifier(table))
-        yield table, connection.execute(statement, [tenant_ids]).rowcount
+        if table == timelines.table and _exists(connection, timelines.steps_table):
+            yield timelines.steps_table, connection.execute(timelines.delete_steps, [tenant_ids]).rowcount
+        yield table, connection.execute(tables.delete_rows(table), [tenant_ids]).rowcount
 
 
-def _count(connection: psycopg.Connection[tuple[object, ...]], table: str, tenant_ids: list[str]) -> int:
-    statement = sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = ANY (%s::uuid[])").format(sql.Identifier(table))
+def _count(connection: psycopg.Connection[tuple[object, ...]], statement: str, tenant_ids: list[str]) -> int:
     row = connection.execute(statement, [tenant_ids]).fetchone()
     return int(str(row[0])) if row else 0
 
@@ -148,6 +131,6 @@ def _remove_keys(resolved: ResolvedTarget, tenant_ids: list[str]) -> int:
     count = 0
     with redis_client(resolved) as client:
         for tenant_id in tenant_ids:
-            for key in client.scan_iter(match=f"acp:*{tenant_id}*", count=1_000):
+            for key in client.scan_iter(match=resolved.dialect.queues.keys_of(tenant_id), count=1_000):
                 count += int(str(client.unlink(key)))
     return count

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ import msgspec
 import psycopg.conninfo
 
 from soak_pipeline.config.plain_yaml import read_plain_yaml
+from soak_pipeline.dialect.dialect import Dialect
+from soak_pipeline.dialect.registry import dialect_names, dialect_of
 from soak_pipeline.model.errors import BadInput, LoadRefused
 from soak_pipeline.model.plan import Plan, at_size, peak_load
 from soak_pipeline.model.profile import MAX_USERS, scaled
@@ -58,7 +61,8 @@ class ResolvedTarget:
             that the target gives.
         redis_url: None where the target gives none.
         metrics_pages: pages to scrape.
-        metrics_secret: sent to those pages as `X-Prometheus-Secret`; None where none is wanted.
+        metrics_secret: sent to those pages; None where none is wanted.
+        dialect: the platform's words.
     """
 
     target: Target
@@ -70,10 +74,19 @@ class ResolvedTarget:
     metrics_pages: tuple[MetricsPage, ...] = ()
     metrics_secret: str | None = field(default=None, repr=False)
 
+    @cached_property
+    def dialect(self) -> Dialect:
+        """The platform's words."""
+        return dialect_of(self.target)
+
     @property
     def host(self) -> str:
         """Host of the gateway, in lower case and without its port."""
         return host_of(self.gateway_url)
+
+    def metrics_headers(self) -> dict[str, str]:
+        """What the metrics pages want to be sent; a secret."""
+        return {} if self.metrics_secret is None else {self.dialect.headers.metrics_secret: self.metrics_secret}
 
     def secrets(self) -> Iterator[str]:
         """Every secret in use, for those who must prove that none has leaked."""
@@ -98,6 +111,7 @@ def load_target(path: Path) -> Target:
     document = read_plain_yaml(path, subject, limit_bytes=MAX_FILE_BYTES)
     problems: list[str] = []
     target = _converted(document, Target, "", problems)
+    problems += _problems_of_dialect(document)
     if target is not None:
         problems += _problems_of(target)
     if problems or target is None:
@@ -345,6 +359,13 @@ def _in_words(kind: Any) -> str:
     return {bool: "true or false", str: "text", int: "a whole number", float: "a number"}.get(kind, str(kind))
 
 
+def _problems_of_dialect(document: Any) -> Iterator[str]:
+    """Whether the named dialect is known; asked of the document, since other problems must not hide this one."""
+    name = document.get("dialect") if isinstance(document, dict) else None
+    if isinstance(name, str) and name not in dialect_names():
+        yield f"dialect must be one of {', '.join(dialect_names())}"
+
+
 def _problems_of(target: Target) -> Iterator[str]:
     """What types do not say: forms of names, variables, URLs and paths."""
     if not _NAME.fullmatch(target.name):
@@ -363,9 +384,9 @@ def _problems_of(target: Target) -> Iterator[str]:
     for name, url in _urls_of(target):
         if problem := _problem_of_url(url):
             yield f"{name} {problem}"
-    path = target.execute_path
+    path = "/" if target.execute_path is None else target.execute_path
     if not path.startswith("/") or path.startswith("//") or re.search(r"[\s?#\\]|\.\.", path):
-        yield "execute_path must be an absolute path such as /execute/{tool}, without query or '..'"
+        yield "execute_path must be an absolute path such as /x/{tool}, without query or '..'"
     if re.sub(r"\{tool\}", "", path).count("{"):
         yield "execute_path may contain no placeholder but {tool}"
     for name, variable in _variables_of(target):

@@ -18,17 +18,6 @@ from soak_pipeline.target.queues import Backlog, read_backlog
 POLL_S = 1.0
 ROOTS_TIMEOUT_S = 60.0
 
-_UNSEALED = """
-    SELECT count(*) FROM unnest(%s::uuid[]) AS soaked (tenant_id)
-    CROSS JOIN LATERAL (
-        SELECT max("timestamp") AS last_row FROM audit_logs WHERE audit_logs.tenant_id = soaked.tenant_id
-    ) AS audit
-    WHERE last_row > coalesce((
-        SELECT max((signed_root_payload -> 'receipt' ->> 'window_end')::timestamptz) FROM transparency_roots
-        WHERE transparency_roots.tenant_id = soaked.tenant_id
-    ), '-infinity')
-"""
-
 
 def wait_for_drain(
     resolved: ResolvedTarget,
@@ -81,11 +70,12 @@ def wait_for_roots(resolved: ResolvedTarget, plan: Plan, *, timeout_s: float = R
         Tenants whose roots do not, when the time is over; None when that cannot be seen.
     """
     tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
+    statement = resolved.dialect.roots.count_unsealed(resolved.dialect.audit_rows)
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             with reading(resolved.dsns, "audit", statement_timeout_s=30) as connection:
-                row = connection.execute(_UNSEALED, [tenant_ids]).fetchone()
+                row = connection.execute(statement, [tenant_ids]).fetchone()
         except Unreadable:
             return None
         unsealed = int(row[0]) if row else 0

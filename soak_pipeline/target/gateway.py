@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -17,16 +16,16 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from soak_pipeline.dialect.requests import Envelope, Request
+from soak_pipeline.dialect.tokens import Token
 from soak_pipeline.model.errors import TargetFailed
+from soak_pipeline.model.traffic import USER_AGENT
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.transport import DEADLINE_TIMEOUTS, ExchangeTransport, no_cookies
 
-USER_AGENT = "soak-pipeline"
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 TIMEOUT_S = 10.0
 _RENEW_BEFORE_EXPIRY_S = 60.0
-_TOKEN_COOKIE = "acp_token"
-_TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
 _TOKEN = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
 
@@ -50,12 +49,14 @@ class Answer(msgspec.Struct, frozen=True):
         status: HTTP status.
         headers: names in lower case.
         body: at most `MAX_ANSWER_BYTES`.
+        envelope: that the platform puts around payloads.
         received_at: our clock when the headers were there, unix seconds.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes
+    envelope: Envelope
     received_at: float
 
     def json(self) -> Any:
@@ -72,19 +73,19 @@ class Answer(msgspec.Struct, frozen=True):
             ) from None
 
     def data(self) -> Any:
-        """The payload of the envelope `{success, data, ...}`, or the whole body where there is no envelope."""
-        body = self.json()
-        return body["data"] if isinstance(body, dict) and "data" in body else body
+        """The payload of the envelope, or the whole body where there is no envelope.
+
+        Raises:
+            GatewayUnreachable: the body is not JSON.
+        """
+        return self.envelope.payload_of(self.json())
 
     def error(self) -> str:
         """What the answer says is wrong, shortened; empty when it says nothing."""
         try:
-            body = msgspec.json.decode(self.body)
+            return self.envelope.error_of(msgspec.json.decode(self.body))[:200]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return ""
-        if not isinstance(body, dict):
-            return ""
-        return str(body.get("error") or body.get("detail") or "")[:200]
 
 
 class Gateway:
@@ -98,6 +99,10 @@ class Gateway:
             `DEADLINE_TIMEOUTS` times that (seconds).
         connections: connections kept open, and so the most calls that are under way at once.
         transport: for tests.
+
+    Attributes:
+        resolved: the target.
+        dialect: the platform's words.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class Gateway:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.resolved = resolved
+        self.dialect = resolved.dialect
         self._client = httpx.Client(
             base_url=resolved.gateway_url,
             timeout=timeout_s,
@@ -139,22 +145,16 @@ class Gateway:
 
     def call(
         self,
-        method: str,
-        path: str,
+        request: Request,
         *,
         tenant_id: str | None = None,
-        body: object = None,
-        query: Mapping[str, str | int] | None = None,
         expect: tuple[int, ...] = (HTTPStatus.OK, HTTPStatus.CREATED),
     ) -> Answer:
         """One call as the operator.
 
         Args:
-            method: HTTP method.
-            path: at the gateway, beginning with `/`.
+            request: what is called.
             tenant_id: the tenant it is about; None for the operator's own.
-            body: sent as JSON; None for none.
-            query: of the URL.
             expect: statuses that are an answer; any other is an error.
 
         Raises:
@@ -163,75 +163,75 @@ class Gateway:
         """
         for attempt in (1, 2):
             token = self._operator_token()
-            answer = self.send(method, path, token=token, tenant_id=tenant_id, body=body, query=query)
+            answer = self.send(request, token=token, tenant_id=tenant_id)
             if answer.status != HTTPStatus.UNAUTHORIZED or attempt == 2:
                 break
             self._forget(token)
         if answer.status not in expect:
-            raise self._refused(method, path, answer, expect)
+            raise self._refused(request, answer, expect)
         return answer
 
     def send(
         self,
-        method: str,
-        path: str,
+        request: Request,
         *,
         token: str | None = None,
         tenant_id: str | None = None,
-        body: object = None,
-        query: Mapping[str, str | int] | None = None,
-        headers: Mapping[str, str] | None = None,
+        request_id: str | None = None,
     ) -> Answer:
         """One request under any token or none; whatever status comes is an answer.
 
         Raises:
             GatewayUnreachable: no whole answer.
         """
-        sent = {**(headers or {})}
+        names = self.dialect.headers
+        sent = {**request.headers}
         if token is not None:
-            sent["Authorization"] = f"Bearer {token}"
+            sent |= names.of_token(token)
         if tenant_id is not None:
-            sent["X-Tenant-ID"] = tenant_id
+            sent[names.tenant] = tenant_id
+        if request_id is not None:
+            sent[names.request_id] = request_id
         content = None
-        if body is not None:
+        if request.body is not None:
             sent["Content-Type"] = "application/json"
-            content = msgspec.json.encode(body)
+            content = msgspec.json.encode(request.body)
         try:
-            with self._client.stream(method, path, headers=sent, content=content, params=query) as response:
+            with self._client.stream(
+                request.method, request.path, headers=sent, content=content, params=request.query or None
+            ) as response:
                 received_at = time.time()
-                return Answer(response.status_code, dict(response.headers), _bounded_body(response), received_at)
+                body = _bounded_body(response)
+                return Answer(response.status_code, dict(response.headers), body, self.dialect.envelope, received_at)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise GatewayUnreachable(
-                f"{method} {path} at {self.resolved.gateway_url}: no answer ({type(error).__name__});"
+                f"{request} at {self.resolved.gateway_url}: no answer ({type(error).__name__});"
                 " is the platform running and the address right?"
             ) from None
 
-    def login(self, email: str, password: str, *, tenant_id: str | None = None) -> tuple[str, float]:
+    def login(self, email: str, password: str, *, tenant_id: str | None = None) -> Token:
         """Signs in.
-
-        Returns:
-            The token, and the seconds that it is good for.
 
         Raises:
             GatewayRefused: wrong credentials, or an answer without a token.
             GatewayUnreachable: no whole answer.
         """
-        body = {"email": email, "password": password}
-        answer = self.send("POST", "/auth/token", tenant_id=tenant_id, body=body)
+        request = self.dialect.tokens.sign_in(email, password)
+        answer = self.send(request, tenant_id=tenant_id)
         if answer.status != HTTPStatus.OK:
-            raise self._refused("POST", "/auth/token", answer, (HTTPStatus.OK,))
-        token, expires_in_s = _token_of(answer)
-        if not token:
-            raise GatewayRefused("POST /auth/token answered 200 without a token in body or cookie", answer.status)
-        return token, expires_in_s
+            raise self._refused(request, answer, (HTTPStatus.OK,))
+        token = self.dialect.token_in(answer.body, answer.headers.get("set-cookie", ""))
+        if not token.text:
+            raise GatewayRefused(f"{request} answered 200 without a token in body or cookie", answer.status)
+        return token
 
     def _operator_token(self) -> str:
         with self._token_lock:
             if time.monotonic() >= self._token_expires_at:
-                token, expires_in_s = self.login(self.resolved.admin_email, self.resolved.admin_password)
-                self._token = token
-                margin_s = min(_RENEW_BEFORE_EXPIRY_S, expires_in_s / 2)
-                self._token_expires_at = time.monotonic() + expires_in_s - margin_s
+                token = self.login(self.resolved.admin_email, self.resolved.admin_password)
+                self._token = token.text
+                margin_s = min(_RENEW_BEFORE_EXPIRY_S, token.life_s / 2)
+                self._token_expires_at = time.monotonic() + token.life_s - margin_s
             return self._token
 
     def _forget(self, token: str) -> None:
@@ -240,10 +240,10 @@ class Gateway:
             if self._token == token:
                 self._token_expires_at = 0.0
 
-    def _refused(self, method: str, path: str, answer: Answer, expect: tuple[int, ...]) -> GatewayRefused:
+    def _refused(self, request: Request, answer: Answer, expect: tuple[int, ...]) -> GatewayRefused:
         detail = f" ({self._scrubbed(error)})" if (error := answer.error()) else ""
         wanted = " or ".join(str(int(status)) for status in expect)
-        return GatewayRefused(f"{method} {path} answered {answer.status}{detail}, expected {wanted}", answer.status)
+        return GatewayRefused(f"{request} answered {answer.status}{detail}, expected {wanted}", answer.status)
 
     def _scrubbed(self, text: str) -> str:
         """The platform's words without secrets that it may have repeated, nor anything that a terminal acts upon."""
@@ -263,30 +263,3 @@ def _bounded_body(response: httpx.Response) -> bytes:
             raise httpx.DecodingError("answer is too large", request=response.request)
         parts.append(part)
     return b"".join(parts)
-
-
-def _token_of(answer: Answer) -> tuple[str, float]:
-    """The token from the body, or from the cookie where the platform masks the body."""
-    token = ""
-    expires_in_s = 900.0
-    try:
-        data = answer.data()
-    except GatewayUnreachable:
-        data = None
-    if isinstance(data, dict):
-        token = str(data.get("access_token") or "")
-        given = data.get("expires_in")
-        if isinstance(given, (int, float)) and 0 < given < 86_400:
-            expires_in_s = float(given)
-    if token.count(".") != 2:
-        token = _cookie(answer.headers.get("set-cookie", ""), _TOKEN_COOKIE)
-    # Whatever the platform sends goes into a header of ours: nothing but a token may pass.
-    return token if _TOKEN_FORM.fullmatch(token) else "", expires_in_s
-
-
-def _cookie(header: str, name: str) -> str:
-    for part in header.replace(",", ";").split(";"):
-        key, _, value = part.strip().partition("=")
-        if key == name:
-            return value
-    return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -17,9 +17,6 @@ import httpx
 
 from soak_pipeline.target.databases import Unreadable
 from soak_pipeline.target.transport import DEADLINE_TIMEOUTS, ExchangeTransport, no_cookies
-
-LATENCY_METRIC = "acp_gateway_request_latency_seconds"
-"""The gateway's histogram by tenant, method and path."""
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_LINE_CHARS = 16 * 1024
@@ -63,17 +60,16 @@ def parse_metrics(text: str, names: Collection[str]) -> Iterator[Sample]:
                 yield Sample(name, _labels(match[2] or ""), value)
 
 
-def fetch_page(client: httpx.Client, url: str, secret: str | None) -> str:
+def fetch_page(client: httpx.Client, url: str, headers: Mapping[str, str]) -> str:
     """The text of one page.
 
     Raises:
         Unreadable: no answer, another status than 200, or a page without end.
     """
-    headers = {"Accept-Encoding": "identity", **({"X-Prometheus-Secret": secret} if secret else {})}
     parts = []
     size = 0
     try:
-        with client.stream("GET", url, headers=headers) as response:
+        with client.stream("GET", url, headers={**headers, "Accept-Encoding": "identity"}) as response:
             if response.status_code != 200:
                 raise Unreadable(f"{url} answered {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":

@@ -1,36 +1,30 @@
 """Asks the platform for its own opinion of each tenant's chain.
 
-Owns the reading of `/audit/logs/verify`. Each call is itself audited, so it is asked after the rows have been read.
+Each call is itself audited, so it is asked after the rows have been read.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from soak_pipeline.dialect.answers import ChainOpinion
 from soak_pipeline.model.errors import TargetFailed
 from soak_pipeline.model.plan import TenantPlan
 from soak_pipeline.model.stage_outputs import ChainEvidence, PlatformChain
+from soak_pipeline.model.traffic import Operation
 from soak_pipeline.target.gateway import Gateway
-
-
-class _Answer(msgspec.Struct):
-    """What the endpoint says; the list of violations may be empty although the chain is invalid."""
-
-    valid: bool
-    processed_count: int
-    error_count: int
-    violations: list[object] | int = []
 
 
 def ask_platform(gateway: Gateway, tenant: TenantPlan) -> tuple[PlatformChain | None, str]:
     """The platform's answer about one tenant, or why there is none."""
+    request = gateway.dialect.reads[Operation.VERIFY_CHAIN]
     try:
-        answer = gateway.call("GET", "/audit/logs/verify", tenant_id=tenant.tenant_id)
-        said = msgspec.convert(answer.data(), _Answer)
+        answer = gateway.call(request, tenant_id=tenant.tenant_id)
+        said = msgspec.convert(answer.data(), ChainOpinion)
     except TargetFailed as failure:
         return None, str(failure)
     except msgspec.ValidationError as error:
-        return None, f"GET /audit/logs/verify answered something else: {error}"
+        return None, f"{request} answered something else: {error}"
     violations = said.violations if isinstance(said.violations, int) else len(said.violations)
     return (
         PlatformChain(

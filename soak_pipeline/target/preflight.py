@@ -19,18 +19,11 @@ from soak_pipeline.model.target import Target
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, no_access, reading
 from soak_pipeline.target.gateway import Gateway, GatewayRefused, GatewayUnreachable
-from soak_pipeline.target.metrics import LATENCY_METRIC, fetch_page, metrics_client, parse_metrics
+from soak_pipeline.target.metrics import fetch_page, metrics_client, parse_metrics
 from soak_pipeline.target.queues import NO_ACCESS as NO_REDIS
 from soak_pipeline.target.queues import redis_client
 
 DATABASES = ("identity", "audit", "usage", "flight_recorder", "identity_graph")
-_EXPECTED_TABLES = {
-    "identity": "tenants",
-    "audit": "audit_logs",
-    "usage": "usage_records",
-    "flight_recorder": "execution_timelines",
-    "identity_graph": "graph_nodes",
-}
 PAGES_TIMEOUT_S = 10.0
 _CLOCK_SAMPLES = 5
 _DATE_RESOLUTION_S = 2.0
@@ -83,13 +76,13 @@ def require_reachable(resolved: ResolvedTarget, *, transport: httpx.BaseTranspor
     """Makes sure that the gateway answers and accepts the operator.
 
     Raises:
-        BadInput: it does not; nothing has been sent but a look at `/health` and a sign-in.
+        BadInput: it does not; nothing has been sent but a look at its health and a sign-in.
     """
     target = resolved.target
     subject = f"target {target.name}"
     with Gateway(resolved, transport=transport) as gateway:
         try:
-            gateway.send("GET", "/health")
+            gateway.send(gateway.dialect.health)
             gateway.login(resolved.admin_email, resolved.admin_password)
         except GatewayUnreachable as failure:
             raise BadInput(subject, [str(failure)]) from None
@@ -143,7 +136,7 @@ def _gateway_skew_s(gateway: Gateway) -> float | None:
             time.sleep(0.11)
         asked_at = time.time()
         try:
-            answer = gateway.send("GET", "/health")
+            answer = gateway.send(gateway.dialect.health)
             said = parsedate_to_datetime(answer.headers["date"]).timestamp()
         except (TargetFailed, KeyError, ValueError, TypeError):
             continue
@@ -167,7 +160,7 @@ def _database_skew_s(resolved: ResolvedTarget) -> float | None:
 
 
 def _database(resolved: ResolvedTarget, name: str) -> Capability:
-    table = _EXPECTED_TABLES[name]
+    table = resolved.dialect.tables[name].expected
     try:
         with reading(resolved.dsns, name, statement_timeout_s=10) as connection:
             row = connection.execute(
@@ -208,7 +201,7 @@ def _metrics(resolved: ResolvedTarget, *, has_prometheus: bool) -> tuple[Capabil
         Capability(
             name="server_latency",
             available=has_latency or has_prometheus,
-            reason="" if has_latency or has_prometheus else f"no metrics page has {LATENCY_METRIC}",
+            reason="" if has_latency or has_prometheus else f"no metrics page has {resolved.dialect.metrics.latency}",
         ),
     )
 
@@ -217,15 +210,16 @@ def _ask_pages(resolved: ResolvedTarget) -> tuple[list[str], bool]:
     """What is wrong with the pages, and whether one has the latency metric."""
     problems = [] if resolved.metrics_pages else [_NO_PAGES]
     has_latency = False
+    words = resolved.dialect.metrics
     with metrics_client() as client:
         for _, url in resolved.metrics_pages:
             try:
-                page = fetch_page(client, url, resolved.metrics_secret)
+                page = fetch_page(client, url, resolved.metrics_headers())
             except Unreadable as reason:
                 problems.append(str(reason))
                 continue
             # A histogram that was never observed has no samples yet; its declaration is enough.
-            has_latency |= f"# TYPE {LATENCY_METRIC} " in page or any(parse_metrics(page, {f"{LATENCY_METRIC}_count"}))
+            has_latency |= f"# TYPE {words.latency} " in page or any(parse_metrics(page, {words.latency_count}))
     return problems, has_latency
 
 
@@ -236,7 +230,7 @@ def _prometheus(resolved: ResolvedTarget) -> tuple[Capability, ...]:
         return ()
     try:
         with metrics_client() as client:
-            fetch_page(client, url.rstrip("/") + "/-/ready", None)
+            fetch_page(client, url.rstrip("/") + "/-/ready", {})
     except Unreadable as reason:
         return (Capability(name="prometheus", available=False, reason=str(reason)),)
     return (Capability(name="prometheus", available=True),)

@@ -16,7 +16,7 @@ from soak_pipeline.model.credentials import tenant_password, tenant_user_email
 from soak_pipeline.model.errors import TargetFailed
 from soak_pipeline.model.plan import TOOLS, Plan, TenantPlan
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
-from soak_pipeline.model.target import Dialect, StopLever
+from soak_pipeline.model.target import StopLever
 from soak_pipeline.model.tenants import SIZING_TENANT, tenant_id_of
 from soak_pipeline.target import accounts
 from soak_pipeline.target.config import ResolvedTarget
@@ -92,8 +92,7 @@ def open_sizing_tenant(gateway: Gateway, plan: Plan) -> tuple[str, str, str]:
     agent_id = agent_id or accounts.agents_by_name(gateway, tenant.tenant_id)[name]
     accounts.grant(gateway, tenant.tenant_id, agent_id, TOOLS[0])
     email, password = tenant_user_email(plan.run_id, tenant.name), password_of(gateway.resolved, plan, tenant)
-    token, _ = gateway.login(email, password, tenant_id=tenant.tenant_id)
-    return tenant.tenant_id, agent_id, token
+    return tenant.tenant_id, agent_id, gateway.login(email, password, tenant_id=tenant.tenant_id).text
 
 
 def close_sizing_tenant(gateway: Gateway, plan: Plan) -> None:
@@ -138,9 +137,9 @@ def _open_tenant(gateway: Gateway, plan: Plan, tenant: TenantPlan) -> None:
     email = tenant_user_email(plan.run_id, tenant.name)
     password = password_of(gateway.resolved, plan, tenant)
     accounts.ensure_user(gateway, tenant.tenant_id, email, password)
-    if gateway.resolved.target.dialect is Dialect.DEPLOYED:
-        token, _ = gateway.login(email, password, tenant_id=tenant.tenant_id)
-        accounts.leave_shadow_mode(gateway, tenant.tenant_id, token)
+    if gateway.dialect.provisioning.new_tenants_observe:
+        token = gateway.login(email, password, tenant_id=tenant.tenant_id)
+        accounts.leave_shadow_mode(gateway, tenant.tenant_id, token.text)
 
 
 def _ensure_agents(gateway: Gateway, plan: Plan) -> dict[str, dict[str, str]]:
@@ -172,9 +171,10 @@ def _ensure_agents(gateway: Gateway, plan: Plan) -> dict[str, dict[str, str]]:
 
 def _ensure_permissions(gateway: Gateway, tenant_id: str, agent_id: str) -> None:
     """Allows an agent every tool of the load; what it has been allowed before costs no call."""
+    allow = gateway.dialect.provisioning.allow
     rules = accounts.permissions(gateway, tenant_id, agent_id)
     for tool in TOOLS:
-        if rules.get(tool, ("", ""))[1] != accounts.ALLOW:
+        if tool not in rules or rules[tool].action != allow:
             accounts.grant(gateway, tenant_id, agent_id, tool)
 
 

@@ -1,6 +1,6 @@
 """Reads the platform's queues: Redis streams, dead letters, and the outbox.
 
-Owns the names of streams, groups and lists, and what counts as backlog. Never removes an entry.
+Owns what counts as backlog. Never removes an entry.
 """
 
 from __future__ import annotations
@@ -13,35 +13,16 @@ from typing import Any
 
 import redis
 
-from soak_pipeline.model.stage_outputs import AUDIT_STREAM
+from soak_pipeline.dialect.queues import Queues
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, reading
 
 REDIS_TIMEOUT_S = 5.0
 MOST_COUNTED = 500
-NO_ACCESS = "the target gives no access to Redis (redis_url_env)"
-"""Why a Redis that the target file does not name cannot be read."""
 """Unread entries of a stream that are counted one by one; of more, the length of the stream is the best guess."""
 
-STREAM_GROUPS: Mapping[str, str] = {
-    AUDIT_STREAM: "acp:audit:consumers",
-    "acp:flight_events": "acp:flight_recorder",
-    "acp:graph_events": "acp:identity_graph",
-}
-"""The group that works off each stream."""
-
-DEAD_LETTERS = (
-    f"{AUDIT_STREAM}:dlq",
-    f"{AUDIT_STREAM}:producer_dlq",
-    f"{AUDIT_STREAM}:permanently_failed",
-    "acp:flight_events:dlq",
-    "acp:graph_events:dlq",
-    "acp:billing_dlq",
-    "acp:billing_dlq:permanently_failed",
-)
-"""Streams and lists in which an event has been given up."""
-
-_OUTBOX = "SELECT count(*) FROM pending_usage_events WHERE status = 'pending' AND (%s OR tenant_id = ANY (%s))"
+NO_ACCESS = "the target gives no access to Redis (redis_url_env)"
+"""Why a Redis that the target file does not name cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,27 +91,29 @@ def read_backlog(resolved: ResolvedTarget, tenant_ids: Sequence[str] = ()) -> Ba
     reasons = []
     try:
         with redis_client(resolved) as client:
-            for stream, state in stream_states(client).items():
+            for stream, state in stream_states(client, resolved.dialect.queues).items():
                 left[stream] = state.lag + state.pending
     except Unreadable as reason:
         reasons.append(str(reason))
     try:
         with reading(resolved.dsns, "audit", statement_timeout_s=30) as connection:
-            row = connection.execute(_OUTBOX, [not tenant_ids, list(tenant_ids)]).fetchone()
+            row = connection.execute(
+                resolved.dialect.outbox.count_pending, [not tenant_ids, list(tenant_ids)]
+            ).fetchone()
             left["outbox_pending"] = int(row[0]) if row else 0
     except Unreadable as reason:
         reasons.append(str(reason))
     return Backlog(left=left, reason="; ".join(reasons))
 
 
-def stream_states(client: redis.Redis) -> dict[str, StreamState]:
-    """State of every stream that exists, by name.
+def stream_states(client: redis.Redis, words: Queues) -> dict[str, StreamState]:
+    """State of every stream that is known and exists, by name.
 
     Raises:
         redis.RedisError: Redis did not answer.
     """
     states = {}
-    for stream, group in STREAM_GROUPS.items():
+    for stream, group in words.groups.items():
         try:
             info: Any = client.xinfo_stream(stream)
             groups: Any = client.xinfo_groups(stream)
@@ -149,14 +132,14 @@ def _unread(client: redis.Redis, stream: str, group: Mapping[str, Any] | None) -
     return len(entries) if len(entries) < MOST_COUNTED else None
 
 
-def dead_letter_lengths(client: redis.Redis) -> dict[str, int]:
+def dead_letter_lengths(client: redis.Redis, words: Queues) -> dict[str, int]:
     """Entries in every dead letter stream or list, by name; 0 where there is none.
 
     Raises:
         redis.RedisError: Redis did not answer.
     """
     lengths = {}
-    for name in DEAD_LETTERS:
+    for name in words.dead_letters:
         kind = _text(client.type(name))
         length: Any = {"stream": client.xlen, "list": client.llen}.get(kind, lambda _: 0)(name)
         lengths[name] = int(length)
@@ -167,7 +150,7 @@ def read_dead_letters(resolved: ResolvedTarget) -> dict[str, int] | None:
     """Entries in every dead letter stream or list; None when Redis cannot be read."""
     try:
         with redis_client(resolved) as client:
-            return dead_letter_lengths(client)
+            return dead_letter_lengths(client, resolved.dialect.queues)
     except Unreadable:
         return None
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http import HTTPStatus
 
 import httpx
 
@@ -36,7 +35,6 @@ BLOCK_ATTEMPTS = 3
 TIMEOUT_S = 5.0
 LEAD_MARGIN_S = 1.0
 """A clock that is read from whole seconds is known about as well as this."""
-_BLOCKED_STATUS = {StopLever.RPM_LIMIT: HTTPStatus.TOO_MANY_REQUESTS, StopLever.KILL_SWITCH: HTTPStatus.FORBIDDEN}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +111,15 @@ class _Probe:
         self.name = tenant.name
         self.request_ids: list[str] = []
         self.problem = ""
+        self.blocked_status = gateway.dialect.provisioning.status_when_blocked[gateway.resolved.target.stop_lever]
         self._gateway = gateway
         self._tenant = tenant
         self._token = ""
         self._agent_id = agent_id or ""
         try:
             email = tenant_user_email(plan.run_id, tenant.name)
-            self._token, _ = gateway.login(
-                email, password_of(gateway.resolved, plan, tenant), tenant_id=tenant.tenant_id
-            )
+            password = password_of(gateway.resolved, plan, tenant)
+            self._token = gateway.login(email, password, tenant_id=tenant.tenant_id).text
             if not self._agent_id:
                 self._agent_id = _first_benign_agent(gateway, plan, tenant)
             self.problem = self._problem_before_block(self._call())
@@ -145,26 +143,16 @@ class _Probe:
     def _call(self) -> int:
         request_id = str(uuid.uuid4())
         self.request_ids.append(request_id)
-        tool = TOOLS[0]
-        path = self._gateway.resolved.target.execute_path
-        answer = self._gateway.send(
-            "POST",
-            path.replace("{tool}", tool),
-            token=self._token,
-            tenant_id=self._tenant.tenant_id,
-            headers={
-                "X-Agent-ID": self._agent_id,
-                "X-Request-ID": request_id,
-                **({} if "{tool}" in path else {"X-ACP-Tool": tool}),
-            },
-            body={"parameters": {"path": "soak/probe.txt"}, "metadata": {"tokens": 1}},
-        )
-        return answer.status
+        dialect = self._gateway.dialect
+        request = dialect.execute(TOOLS[0], dialect.execution.probe, agent_id=self._agent_id)
+        return self._gateway.send(
+            request, token=self._token, tenant_id=self._tenant.tenant_id, request_id=request_id
+        ).status
 
     def _problem_before_block(self, status: int) -> str:
         """Why refusals after the block would prove nothing; a tenant that is blocked already is fine."""
         lever = self._gateway.resolved.target.stop_lever
-        if 200 <= status < 300 or (lever is StopLever.RPM_LIMIT and status == _BLOCKED_STATUS[lever]):
+        if 200 <= status < 300 or (lever is StopLever.RPM_LIMIT and status == self.blocked_status):
             return ""
         if lever is StopLever.KILL_SWITCH and accounts.kill_switch_is_engaged(self._gateway, self._tenant.tenant_id):
             return ""
@@ -195,12 +183,12 @@ def _persistently(pull: Callable[[], None]) -> str:
 
 
 def _silenced(probe: _Probe, problem: str, statuses: Counter[int]) -> SilencedTenant:
-    expected = _BLOCKED_STATUS[probe._gateway.resolved.target.stop_lever]
+    expected = probe.blocked_status
     unclear = {status: count for status, count in statuses.items() if status != expected and not 200 <= status < 300}
     reasons = [problem, probe.problem]
     if unclear:
         seen = ", ".join(f"{count} x {status or 'no answer'}" for status, count in sorted(unclear.items()))
-        reasons.append(f"answers after the block that are neither service nor {int(expected)}: {seen}")
+        reasons.append(f"answers after the block that are neither service nor {expected}: {seen}")
     return SilencedTenant(
         name=probe.name,
         blocked=not problem,

@@ -1,4 +1,4 @@
-"""Counts a tenant's flight timelines by status. Owns the SQL of `execution_timelines`."""
+"""Counts a tenant's flight timelines by status."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from soak_pipeline.model.plan import TenantPlan
 from soak_pipeline.model.stage_outputs import TimelineEvidence
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import Unreadable, reading
-
-_BY_STATUS = "SELECT status, count(*) FROM execution_timelines WHERE tenant_id = %s GROUP BY status"
 
 
 def read_timelines(resolved: ResolvedTarget, tenant: TenantPlan) -> TimelineEvidence:
@@ -20,14 +18,15 @@ def read_timelines(resolved: ResolvedTarget, tenant: TenantPlan) -> TimelineEvid
     Returns:
         Counts; None with the reason where they cannot be read.
     """
+    words = resolved.dialect.timelines
     try:
         with reading(resolved.dsns, "flight_recorder") as connection:
-            by_status = dict(connection.execute(_BY_STATUS, [tenant.tenant_id]).fetchall())
+            by_status = dict(connection.execute(words.count_by_status, [tenant.tenant_id]).fetchall())
     except Unreadable as reason:
         return TimelineEvidence(tenant=tenant.name, reason=str(reason))
     return TimelineEvidence(
         tenant=tenant.name,
         total=sum(by_status.values()),
-        in_progress=by_status.get("in_progress", 0),
-        recovered_backfill=by_status.get("recovered_backfill", 0),
+        in_progress=by_status.get(words.in_progress, 0),
+        recovered_backfill=by_status.get(words.recovered, 0),
     )

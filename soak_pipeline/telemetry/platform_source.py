@@ -1,6 +1,6 @@
-"""The platform's `/metrics` pages as telemetry: processes, pools, retries, latency per tenant.
+"""The platform's metrics pages as telemetry: processes, pools, retries, latency per tenant.
 
-Owns which metric becomes which series. Never asks anything but `/metrics`.
+Owns what becomes of each metric. Never asks anything but the pages.
 """
 
 from __future__ import annotations
@@ -8,39 +8,17 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 
+from soak_pipeline.dialect.metrics import Metrics
 from soak_pipeline.model.plan import Plan
-from soak_pipeline.model.series import PAGE_OWNER_PREFIX, PROCESS_START_SERIES, Source
+from soak_pipeline.model.series import PAGE_OWNER_PREFIX, Source
 from soak_pipeline.target.config import MetricsPage, ResolvedTarget
 from soak_pipeline.target.databases import Unreadable
-from soak_pipeline.target.metrics import LATENCY_METRIC, Sample, fetch_page, metrics_client, parse_metrics
+from soak_pipeline.target.metrics import Sample, fetch_page, metrics_client, parse_metrics
 from soak_pipeline.telemetry.source import Reading
 
 SERVER_REQUESTS = "server_requests_total"
 SERVER_REQUESTS_WITHIN_SLO = "server_requests_within_slo_total"
-
-_PROCESS_SERIES: Mapping[str, str] = {
-    "process_resident_memory_bytes": "rss_bytes",
-    "process_unique_memory_bytes": "uss_bytes",
-    "process_open_fds": "open_fds",
-    "process_threads": "threads",
-    "process_cpu_seconds_total": "cpu_seconds_total",
-    "process_start_time_seconds": PROCESS_START_SERIES,
-    "acp_gateway_db_pool_waiters": "db_pool_waiters",
-    "acp_gateway_queue_waiters": "queue_waiters",
-    "acp_gateway_inflight_requests": "inflight_requests",
-    "acp_gateway_redis_pending_commands": "redis_pending_commands",
-    "acp_gateway_event_loop_lag_seconds": "event_loop_lag_s",
-}
-"""Gauges of one process: by metric, the series. Owner is the label `process`, or else the page's owner."""
-
-_GC_SECONDS = "process_gc_seconds_total"
-_RETRIES = ("acp_gateway_retries_total", "acp_worker_retries_total", "acp_outbox_retry_total")
-_REQUESTS = "acp_gateway_requests_total"
-_BUCKET = f"{LATENCY_METRIC}_bucket"
-_COUNT = f"{LATENCY_METRIC}_count"
-_WANTED = frozenset((*_PROCESS_SERIES, _GC_SECONDS, *_RETRIES, _REQUESTS, _BUCKET, _COUNT))
 
 
 def slo_s_of(plan: Plan, tenant: str) -> float:
@@ -60,12 +38,14 @@ class PageSource:
     def __init__(self, resolved: ResolvedTarget, plan: Plan, page: MetricsPage) -> None:
         self.name = f"{PAGE_OWNER_PREFIX}{page.owner}"
         self._page = page
-        self._secret = resolved.metrics_secret
+        self._headers = resolved.metrics_headers()
+        self._words = resolved.dialect.metrics
+        self._wanted = self._words.wanted
         self._tenants = {
             tenant.tenant_id: (f"tenant {tenant.name}", slo_s_of(plan, tenant.name)) for tenant in plan.tenants
         }
         self._client = metrics_client()
-        self._retries = _RetryShare()
+        self._retries = _RetryShare(self._words)
         self._gc = _TimeShare()
 
     def read(self) -> list[Reading]:
@@ -74,23 +54,23 @@ class PageSource:
         Raises:
             Unreadable: the page does not answer, or has nothing of what is wanted.
         """
-        text = fetch_page(self._client, self._page.url, self._secret)
+        text = fetch_page(self._client, self._page.url, self._headers)
         read_s = time.monotonic()
-        samples = list(parse_metrics(text, _WANTED))
+        samples = list(parse_metrics(text, self._wanted))
         if not samples:
             raise Unreadable(f"{self._page.url} has none of the metrics that are sampled")
         readings = [
-            Reading(Source.PLATFORM, sample.labels.get("process", self._page.owner), series, sample.value)
+            Reading(Source.PLATFORM, self._owner(sample), series, sample.value)
             for sample in samples
-            if (series := _PROCESS_SERIES.get(sample.name))
+            if (series := self._words.process_series.get(sample.name))
         ]
         readings += self._latencies(samples)
-        retries = _total(samples, _RETRIES)
+        retries = _total(samples, self._words.retries)
         if retries is not None:
             readings.append(Reading(Source.PLATFORM, self._page.owner, "retries_total", retries))
         for sample in samples:
-            if sample.name == _GC_SECONDS:
-                owner = sample.labels.get("process", self._page.owner)
+            if sample.name == self._words.gc_seconds:
+                owner = self._owner(sample)
                 gc_share = self._gc.since_last(owner, sample.value, read_s)
                 if gc_share is not None:
                     readings.append(Reading(Source.PLATFORM, owner, "gc_share", gc_share))
@@ -103,18 +83,22 @@ class PageSource:
         """Closes the connection."""
         self._client.close()
 
+    def _owner(self, sample: Sample) -> str:
+        return sample.labels.get(self._words.process_label, self._page.owner)
+
     def _latencies(self, samples: list[Sample]) -> list[Reading]:
         """Per tenant: requests so far, and how many of them were within the SLO; over all methods and paths."""
         requests: dict[str, float] = defaultdict(float)
         within: dict[str, float] = defaultdict(float)
+        count, bucket, label = self._words.latency_count, self._words.latency_bucket, self._words.tenant_label
         for name, labels, value in samples:
-            known = self._tenants.get(labels.get("tenant_id", ""))
+            known = self._tenants.get(labels.get(label, ""))
             if known is None:
                 continue
             owner, slo_s = known
-            if name == _COUNT:
+            if name == count:
                 requests[owner] += value
-            elif name == _BUCKET and _is_boundary(labels.get("le", ""), slo_s):
+            elif name == bucket and _is_boundary(labels.get("le", ""), slo_s):
                 within[owner] += value
         return [
             Reading(Source.PLATFORM, owner, series, total[owner])
@@ -127,14 +111,15 @@ class PageSource:
 class _RetryShare:
     """Retries per request between two reads of a page that counts both."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Metrics) -> None:
+        self._words = words
         self._retries: float | None = None
         self._requests: float | None = None
 
     def since_last(self, samples: list[Sample]) -> float | None:
         """None at the first read, after a restart, and on a page that counts no retries or no requests."""
-        retries = _total(samples, _RETRIES)
-        requests = _total(samples, (_REQUESTS,))
+        retries = _total(samples, self._words.retries)
+        requests = _total(samples, (self._words.requests,))
         # A counter with labels shows nothing before its first retry; a page that counts requests has none so far.
         if retries is None and requests is not None:
             retries = 0.0

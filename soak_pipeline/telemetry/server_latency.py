@@ -15,12 +15,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.evidence.telemetry import SeriesKey, Telemetry
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.series import Source
 from soak_pipeline.model.stage_outputs import HistogramSource, ServerLatency
 from soak_pipeline.target.databases import Unreadable
-from soak_pipeline.target.metrics import LATENCY_METRIC, prometheus_range
+from soak_pipeline.target.metrics import prometheus_range
 from soak_pipeline.telemetry.platform_source import SERVER_REQUESTS, SERVER_REQUESTS_WITHIN_SLO, slo_s_of
 
 Counters = Sequence[NDArray[np.float64]]
@@ -81,29 +82,31 @@ def server_latency_from_prometheus(plan: Plan, url: str, start_s: float, end_s: 
     )
     step_s = max(1.0, math.ceil(plan.profile.telemetry_interval_s))
     slo_s = {tenant.tenant_id: slo_s_of(plan, tenant.name) for tenant in plan.tenants}
-    of_tenants = f'tenant_id=~"{"|".join(tenant.tenant_id for tenant in plan.tenants)}"'
+    words = dialect_of(plan.target).metrics
+    label = words.tenant_label
+    of_tenants = f'{label}=~"{"|".join(tenant.tenant_id for tenant in plan.tenants)}"'
 
-    def counters(suffix: str, more: str = "") -> dict[str, list[NDArray[np.float64]]]:
-        query = f"sum by (tenant_id, job, instance) ({LATENCY_METRIC}_{suffix}{{{of_tenants}{more}}})"
+    def counters(sample_name: str, more: str = "") -> dict[str, list[NDArray[np.float64]]]:
+        query = f"sum by ({label}, job, instance) ({sample_name}{{{of_tenants}{more}}})"
         found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
         for labels, points in prometheus_range(url, query, start, end, step_s).items():
-            found[dict(labels).get("tenant_id", "")].append(np.array([value for _, value in points]))
+            found[dict(labels).get(label, "")].append(np.array([value for _, value in points]))
         return found
 
     def within_limit(limit_s: float) -> dict[str, list[NDArray[np.float64]]]:
         boundaries = "|".join(sorted({f"{limit_s:g}", str(limit_s)}))  # `1` and `1.0` are the same boundary.
-        found = counters("bucket", f',le=~"{boundaries}"')
+        found = counters(words.latency_bucket, f',le=~"{boundaries}"')
         return {tenant: values for tenant, values in found.items() if slo_s.get(tenant) == limit_s}
 
-    requests = counters("count")
+    requests = counters(words.latency_count)
     within = {
         tenant: values for limit_s in sorted(set(slo_s.values())) for tenant, values in within_limit(limit_s).items()
     }
     if not requests:
-        raise Unreadable(f"Prometheus has no {LATENCY_METRIC} of the soak's tenants in its window")
-    query = f"max by (tenant_id) (timestamp({LATENCY_METRIC}_count{{{of_tenants}}}))"
+        raise Unreadable(f"Prometheus has no {words.latency} of the soak's tenants in its window")
+    query = f"max by ({label}) (timestamp({words.latency_count}{{{of_tenants}}}))"
     sampled_unix_s = {
-        dict(labels).get("tenant_id", ""): [unix_s for _, unix_s in points]
+        dict(labels).get(label, ""): [unix_s for _, unix_s in points]
         for labels, points in prometheus_range(url, query, start, end, step_s).items()
     }
     return tuple(

@@ -1,6 +1,6 @@
 """PostgreSQL and Redis as telemetry.
 
-Owns the queries. One connection per store is kept open, and is left out of the counts.
+Owns the queries of the servers themselves. One connection per store is kept open, and is left out of the counts.
 """
 
 from __future__ import annotations
@@ -13,29 +13,12 @@ from typing import Any
 import psycopg
 import redis
 
+from soak_pipeline.dialect.dialect import Dialect
 from soak_pipeline.model.series import PROCESS_START_SERIES, Source
 from soak_pipeline.target.config import ResolvedTarget
 from soak_pipeline.target.databases import APPLICATION_NAME, connect
 from soak_pipeline.target.queues import REDIS_TIMEOUT_S, dead_letter_lengths, stream_states
 from soak_pipeline.telemetry.source import Reading
-
-_APPENDED_TABLES = {
-    "identity": (),
-    "audit": ("audit_logs",),
-    "usage": ("usage_records",),
-    "flight_recorder": ("execution_timelines", "execution_steps"),
-    "identity_graph": ("graph_nodes", "graph_edges"),
-}
-"""Tables that grow with every call, as they must."""
-
-_SMALL_TABLES = {
-    "identity": ("tenants", "users", "agents", "agent_permissions"),
-    "audit": ("pending_usage_events", "transparency_roots"),
-    "usage": (),
-    "flight_recorder": (),
-    "identity_graph": (),
-}
-"""Tables whose size has nothing to do with how long the load goes on."""
 
 _CONNECTIONS = """
     SELECT coalesce(state, 'unknown'), count(*) FROM pg_stat_activity
@@ -43,11 +26,6 @@ _CONNECTIONS = """
 """
 _SERVER = "SELECT extract(epoch FROM pg_postmaster_start_time())::float8, pg_database_size(current_database())::float8"
 _TABLE_SIZES = "SELECT name, pg_total_relation_size(to_regclass(name))::float8 FROM unnest(%s::text[]) AS name"
-_OUTBOX = """
-    SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed'),
-           coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8
-    FROM pending_usage_events
-"""
 _STATEMENT_TIMEOUT_MS = 4_000
 _DATABASE = re.compile(r"db\d+")
 """Name of a database in INFO. Redis 8 has sizes beside it, such as `db0_distrib_strings_sizes`."""
@@ -57,12 +35,15 @@ class DatabaseSource:
     """One database; its tables are owners of their own sizes.
 
     Args:
+        dialect: the platform's words.
         dsn: of it.
         database: `identity`, `audit`, `usage`, `flight_recorder` or `identity_graph`; owner of its series.
     """
 
-    def __init__(self, dsn: str, database: str) -> None:
+    def __init__(self, dialect: Dialect, dsn: str, database: str) -> None:
         self.name = f"database {database}"
+        self._tables = dialect.tables[database]
+        self._outbox = dialect.outbox
         self._dsn = dsn
         self._database = database
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -102,26 +83,32 @@ class DatabaseSource:
         row = connection.execute(_SERVER).fetchone()
         if row:
             values[PROCESS_START_SERIES], values["database_bytes"] = row
-        tables = [*_APPENDED_TABLES[self._database], *_SMALL_TABLES[self._database]]
+        tables = [*self._tables.appended, *self._tables.small]
         sizes = dict(connection.execute(_TABLE_SIZES, [tables]).fetchall())
-        if self._database == "audit" and sizes["pending_usage_events"]:
-            row = connection.execute(_OUTBOX).fetchone()
+        if sizes.get(self._outbox.table):
+            row = connection.execute(self._outbox.totals).fetchone()
             if row:
                 values["outbox_pending"], values["outbox_failed"], values["outbox_oldest_pending_age_s"] = row
         readings = [Reading(Source.DATABASE, self._database, series, float(value)) for series, value in values.items()]
         for table, size in sizes.items():
-            series = "table_bytes" if table in _SMALL_TABLES[self._database] else "appended_table_bytes"
+            series = "table_bytes" if table in self._tables.small else "appended_table_bytes"
             if size is not None:
                 readings.append(Reading(Source.DATABASE, f"{self._database} {table}", series, float(size)))
         return readings
 
 
 class RedisSource:
-    """The platform's Redis; streams and dead letter queues are owners of their own series."""
+    """The platform's Redis; streams and dead letter queues are owners of their own series.
+
+    Args:
+        dialect: the platform's words.
+        url: of it; a secret.
+    """
 
     name = "redis"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, dialect: Dialect, url: str) -> None:
+        self._words = dialect.queues
         self._client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
         self._server = ("", 0.0)
 
@@ -143,13 +130,13 @@ class RedisSource:
             PROCESS_START_SERIES: self._started_at(str(info["run_id"]), float(info["uptime_in_seconds"])),
         }
         readings = [Reading(Source.REDIS, "redis", series, float(value)) for series, value in values.items()]
-        for stream, state in stream_states(self._client).items():
+        for stream, state in stream_states(self._client, self._words).items():
             readings.append(Reading(Source.REDIS, stream, "stream_length", float(state.length)))
             readings.append(Reading(Source.REDIS, stream, "consumer_lag", float(state.lag)))
             readings.append(Reading(Source.REDIS, stream, "pending_entries", float(state.pending)))
         readings += [
             Reading(Source.REDIS, name, "dead_letter_length", float(length))
-            for name, length in dead_letter_lengths(self._client).items()
+            for name, length in dead_letter_lengths(self._client, self._words).items()
         ]
         return readings
 
@@ -166,7 +153,9 @@ class RedisSource:
 
 def store_sources(resolved: ResolvedTarget) -> list[DatabaseSource | RedisSource]:
     """A source for each store that the target gives access to."""
-    sources: list[DatabaseSource | RedisSource] = [DatabaseSource(dsn, name) for name, dsn in resolved.dsns.items()]
+    sources: list[DatabaseSource | RedisSource] = [
+        DatabaseSource(resolved.dialect, dsn, name) for name, dsn in resolved.dsns.items()
+    ]
     if resolved.redis_url:
-        sources.append(RedisSource(resolved.redis_url))
+        sources.append(RedisSource(resolved.dialect, resolved.redis_url))
     return sources

@@ -37,7 +37,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.model.plan import TenantPlan
+from soak_pipeline.model.target import Target
 from soak_pipeline.model.tenants import split_by_share
 from soak_pipeline.target.audit import TenantAudit, read_tenant
 from soak_pipeline.target.audit_readers import read_tenants
@@ -168,6 +170,7 @@ def read(dsns: dict[str, str], tenants: list[Filled]) -> None:
     """Verifies the rows of all tenants, which must be valid."""
     audits = read_tenants(
         dsns,
+        Target(name="benchmark"),
         {tenant.name: tenant.acknowledged_keys() for tenant in tenants},
         [tenant.planned() for tenant in tenants],
         public_key_pem=None,
@@ -243,7 +246,7 @@ def answer_peak() -> None:
     question = json.load(sys.stdin)
     dsns = question["dsns"]
     tenant = Filled(**{**question["tenant"], "acknowledged": Path(question["tenant"]["acknowledged"])})
-    check(tenant, read_tenant(dsns, tenant.planned(), tenant.acknowledged_keys()), dsns)
+    check(tenant, read_tenant(dsns, nominal.DIALECT, tenant.planned(), tenant.acknowledged_keys()), dsns)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

@@ -121,7 +121,7 @@ def virtual_users(spec_path: Path) -> None:
     process = LoadProcess(spec, 0, due_unsent=dict, begun=dict)
     process.start()
     tenant = spec.provisioned.tenants[0]
-    catalogue = Catalogue(process.runtime.authority, spec.plan.target.execute_path, tenant, "other")
+    catalogue = Catalogue(process.runtime.authority, process.runtime.dialect, tenant, "other")
     password = tenant_password(ENVIRONMENT["ACP_ADMIN_PASSWORD"], spec.plan.run_id, tenant.name)
 
     def follow(number: int) -> None:

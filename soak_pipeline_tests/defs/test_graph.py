@@ -19,6 +19,7 @@ from soak_pipeline.defs.assets import settings
 from soak_pipeline.defs.assets.post_run_checks import JUDGED_BY
 from soak_pipeline.defs.assets.report import REPORTED_BY
 from soak_pipeline.defs.assets.settings import code_version_of
+from soak_pipeline.dialect.registry import dialect_modules
 from soak_pipeline_tests.policies import LEVELS
 
 PARENTS = {
@@ -157,7 +158,9 @@ def versions_with(package: Path, changed: str, monkeypatch: pytest.MonkeyPatch) 
     source.write_bytes(original + b"\n")
     try:
         return {
-            "post_run_checks": code_version_of("soak_pipeline.stages.post_run_checks", *MODULES.values()),
+            "post_run_checks": code_version_of(
+                "soak_pipeline.stages.post_run_checks", *MODULES.values(), *dialect_modules()
+            ),
             "report": code_version_of("soak_pipeline.stages.report"),
         }
     finally:
@@ -174,6 +177,7 @@ def versions_with(package: Path, changed: str, monkeypatch: pytest.MonkeyPatch) 
         ("evidence/telemetry.py", {"post_run_checks", "report"}),
         ("analysis/trends.py", {"post_run_checks"}),
         ("criteria/leaks/nothing_leaks.py", {"post_run_checks"}),
+        ("dialect/platforms/deployed.py", {"post_run_checks"}),
         ("report/page/report.html.j2", {"report"}),
         ("report/page/report.css", {"report"}),
         ("config/default_policy.yaml", set()),

@@ -17,13 +17,14 @@ from urllib.parse import quote, quote_plus
 import psutil
 import pyarrow.parquet as pq
 
-from soak_pipeline.load.sender.operations import INVALID_TOKEN
+from soak_pipeline.dialect.platforms import nominal
 
 SHORTEST = 8
 SAMPLE_EVERY_S = 0.2
 _JWT = re.compile(rb"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")
 _JWT_AS_BASE64 = re.compile(rb"ZXlK[A-Za-z0-9+/_-]{40,}")
-_PUBLIC = {INVALID_TOKEN.encode(), base64.b64encode(INVALID_TOKEN.encode())}
+_INVALID = nominal.DIALECT.execution.invalid_token.encode()
+_PUBLIC = {_INVALID, base64.b64encode(_INVALID)}
 """The token of a request that must be refused: it is written in the source."""
 
 

@@ -11,6 +11,7 @@ import gevent
 import pytest
 from gevent import ssl as gevent_ssl
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.load.authority import authority_of
 from soak_pipeline.load.sender import client
 from soak_pipeline.load.sender.classify import classify
@@ -51,9 +52,9 @@ def connect() -> Iterator[Connect]:
 
 def _asked(connection: Connection, operation: Operation = Operation.EXECUTE) -> Outcome:
     """What becomes of one request."""
-    template = render(authority_of("http://127.0.0.1"), "GET", "/health", with_token=False)
+    template = render(authority_of("http://127.0.0.1"), nominal.DIALECT.health, with_token=False)
     reply = connection.exchange(template.head + template.tail[2:])
-    return reply.failure or classify(operation, reply.status, reply.body, REQUEST_ID)
+    return reply.failure or classify(nominal.DIALECT.answers, operation, reply.status, reply.body, REQUEST_ID)
 
 
 @pytest.mark.parametrize("script", ENDLESS.values(), ids=ENDLESS.keys())

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from soak_pipeline.dialect.requests import Request
 from soak_pipeline.model.errors import BadInput, TargetFailed
 from soak_pipeline.model.target import StopLever
 from soak_pipeline.target import accounts, preflight, stop
@@ -85,7 +86,7 @@ def _is_clear(failure: Exception) -> bool:
 def test_a_call_ends_in_a_clear_error(name: str) -> None:
     with hostile(_behind_the_login(ALL[name])) as server, _gateway(server, _patience_s(name)) as gateway:
         with pytest.raises(TargetFailed) as caught:
-            gateway.call("GET", "/agents").json()
+            gateway.call(Request("GET", "/agents")).json()
         assert _is_clear(caught.value)
         assert server.sent_bytes < MAX_ANSWER_BYTES + SOCKET_BUFFERS_BYTES
 
@@ -94,7 +95,7 @@ def test_a_call_ends_in_a_clear_error(name: str) -> None:
 def test_a_login_ends_in_a_clear_error(name: str) -> None:
     with hostile(ALL[name]) as server, _gateway(server, _patience_s(name)) as gateway:
         with pytest.raises(TargetFailed) as caught:
-            gateway.call("GET", "/agents")
+            gateway.call(Request("GET", "/agents"))
         assert _is_clear(caught.value)
 
 
@@ -161,7 +162,7 @@ def test_a_token_that_would_change_a_request_is_none(token: str) -> None:
     body = msgspec.json.encode({"success": True, "data": {"access_token": token}})
     with hostile(answering(response(body))) as server, _gateway(server) as gateway:
         with pytest.raises(TargetFailed, match="without a token"):
-            gateway.call("GET", "/agents")
+            gateway.call(Request("GET", "/agents"))
         assert len(server.heard) == 1
 
 
@@ -171,9 +172,9 @@ def test_a_redirect_is_never_followed(status: int) -> None:
         moved = answering(response(b"", status, f"Location: {elsewhere.url}/\r\nRefresh: 0; url={elsewhere.url}/\r\n"))
         with hostile(_behind_the_login(moved)) as server, _gateway(server) as gateway:
             with pytest.raises(TargetFailed, match=str(status)):
-                gateway.call("GET", "/agents")
+                gateway.call(Request("GET", "/agents"))
             with metrics_client() as client, pytest.raises(Unreadable, match=str(status)):
-                fetch_page(client, f"{server.url}/metrics", "the-secret")
+                fetch_page(client, f"{server.url}/metrics", {"X-Prometheus-Secret": "the-secret"})
         assert elsewhere.connections == 0
 
 
@@ -181,8 +182,8 @@ def test_cookies_are_never_sent_back() -> None:
     baked = response(b'{"data": []}', headers="Set-Cookie: acp_token=other; Path=/\r\n")
     with hostile(answering(baked)) as server, _gateway(server) as gateway, metrics_client() as client:
         for _ in range(2):
-            gateway.send("GET", "/health")
-            fetch_page(client, f"{server.url}/metrics", None)
+            gateway.send(Request("GET", "/health"))
+            fetch_page(client, f"{server.url}/metrics", {})
         assert len(server.heard) == 4
         assert not any(b"cookie" in heard.lower() for heard in server.heard)
 
@@ -192,8 +193,8 @@ def test_the_environments_proxy_gets_nothing(monkeypatch: pytest.MonkeyPatch) ->
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         with _gateway(server) as gateway, metrics_client() as client:
-            gateway.send("GET", "/health")
-            fetch_page(client, f"{server.url}/metrics", None)
+            gateway.send(Request("GET", "/health"))
+            fetch_page(client, f"{server.url}/metrics", {})
         assert server.connections == 2
         assert proxy.connections == 0
 
@@ -206,7 +207,7 @@ def test_no_password_goes_to_a_certificate_that_is_expired_or_of_another(
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     with hostile(answering(SIGNED_IN), tls=shown) as server, _gateway(server) as gateway:
         with pytest.raises(GatewayUnreachable, match="ConnectError"):
-            gateway.call("GET", "/agents")
+            gateway.call(Request("GET", "/agents"))
         assert server.heard == []
 
 
@@ -221,7 +222,7 @@ def test_no_password_goes_over_plain_http_where_tls_is_expected() -> None:
     with hostile(answering(SIGNED_IN)) as server:
         server.scheme = "https"
         with _gateway(server, SHORT_TIMEOUT_S) as gateway, pytest.raises(GatewayUnreachable):
-            gateway.call("GET", "/agents")
+            gateway.call(Request("GET", "/agents"))
         assert not any(examples.ADMIN_PASSWORD.encode() in heard for heard in server.heard)
 
 
@@ -234,7 +235,7 @@ def test_the_same_holds_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         _gateway(server, _patience_s(name)) as gateway,
         pytest.raises(GatewayUnreachable),
     ):
-        gateway.send("GET", "/health")
+        gateway.send(Request("GET", "/health"))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -242,7 +243,7 @@ def test_a_page_is_read_or_unreadable(name: str) -> None:
     found = []
     with hostile(ALL[name]) as server, metrics_client(_patience_s(name)) as client:
         with contextlib.suppress(Unreadable):
-            found = list(parse_metrics(fetch_page(client, f"{server.url}/metrics", None), {"process_open_fds"}))
+            found = list(parse_metrics(fetch_page(client, f"{server.url}/metrics", {}), {"process_open_fds"}))
         assert server.sent_bytes < MAX_PAGE_BYTES + SOCKET_BUFFERS_BYTES
     assert found == []
 
@@ -250,7 +251,7 @@ def test_a_page_is_read_or_unreadable(name: str) -> None:
 def test_the_secret_of_a_page_is_not_in_its_error() -> None:
     with hostile(answering(response(b"the-secret", 403))) as server, metrics_client() as client:
         with pytest.raises(Unreadable) as caught:
-            fetch_page(client, f"{server.url}/metrics", "the-secret")
+            fetch_page(client, f"{server.url}/metrics", {"X-Prometheus-Secret": "the-secret"})
         assert b"the-secret" in server.heard[0]
     assert "the-secret" not in str(caught.value)
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soak_pipeline.load.sender.operations import INVALID_TOKEN
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline_tests.hostile.secrets import Search
 from soak_pipeline_tests.waiting import wait_for
 
@@ -45,7 +45,7 @@ def test_a_secret_is_found_as_it_is_written_elsewhere(text: str) -> None:
 
 def test_any_token_is_found_and_the_one_of_the_source_is_none() -> None:
     search = Search({"it": SECRET})
-    search.data("x", b"Bearer " + INVALID_TOKEN.encode())
+    search.data("x", b"Bearer " + nominal.DIALECT.execution.invalid_token.encode())
     assert search.found == set()
     search.data("y", b"Bearer " + TOKEN.encode())
     search.data("z", base64.b64encode(TOKEN.encode()))

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from infra.acp.gateway.policy import assess
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.load.authority import authority_of
 from soak_pipeline.load.sender.operations import Catalogue
 from soak_pipeline.load.sender.schedule import PAYLOAD_VARIANTS
@@ -15,7 +16,7 @@ from soak_pipeline.model.traffic import KIND_OF, Kind, Operation
 from soak_pipeline_tests.load.example_run import example_plan, provisioned_for
 
 TENANTS = provisioned_for(example_plan()).tenants
-CATALOGUE = Catalogue(authority_of("http://127.0.0.1"), "/execute/{tool}", TENANTS[0], TENANTS[1].tenant_id)
+CATALOGUE = Catalogue(authority_of("http://127.0.0.1"), nominal.DIALECT, TENANTS[0], TENANTS[1].tenant_id)
 
 
 def is_refused(operation: Operation, tool: int, variant: int) -> bool:

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.model.plan import Plan
 from soak_pipeline.model.stage_outputs import HistogramSource, ServerLatency
 from soak_pipeline.target.databases import Unreadable
-from soak_pipeline.target.metrics import LATENCY_METRIC, prometheus_range
+from soak_pipeline.target.metrics import prometheus_range
 from soak_pipeline.telemetry.server_latency import server_latency_from_prometheus
 from soak_pipeline_tests.infra.servers import free_port
 from soak_pipeline_tests.policies import default_thresholds
@@ -27,6 +28,8 @@ from soak_pipeline_tests.waiting import wait_for
 AWAY_S = 15.0
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(PROMETHEUS is None, reason=WITHOUT)]
+
+LATENCY_METRIC = nominal.DIALECT.metrics.latency
 
 
 @contextmanager

@@ -68,7 +68,9 @@ class Run:
         planned = self.plan.tenants[tenant]
         with Gateway(self.resolved) as gateway:
             keys = [uuid.UUID(request_id).bytes for request_id in self.request_ids[planned.name]]
-            audit = read_tenant(self.resolved.dsns, planned, keys, public_key_pem=published_key(gateway))
+            audit = read_tenant(
+                self.resolved.dsns, self.resolved.dialect, planned, keys, public_key_pem=published_key(gateway)
+            )
             return TenantAudit(
                 chain=with_platform_answer(audit.chain, gateway, planned),
                 reconciliation=audit.reconciliation,
@@ -159,9 +161,11 @@ def _call_everything(
         ]:
             request_id = str(uuid.uuid4())
             answer = gateway.send(
-                "POST", f"/execute/{TOOLS[0]}", token=token, tenant_id=tenant.tenant_id, body=body,
-                headers={"X-Agent-ID": agent, "X-Request-ID": request_id},
-            )  # fmt: skip
+                gateway.dialect.execute(TOOLS[0], body, agent_id=agent),
+                token=token,
+                tenant_id=tenant.tenant_id,
+                request_id=request_id,
+            )
             assert answer.status == status, answer.body
             request_ids[tenant.name].append(request_id)
 
@@ -251,7 +255,7 @@ def test_a_tampered_row_is_found(run: Run) -> None:
         row_id, reason = row
         connection.execute(change, ["changed", row_id])
         try:
-            found = read_tenant(run.resolved.dsns, planned, []).chain.independent
+            found = read_tenant(run.resolved.dsns, run.resolved.dialect, planned, []).chain.independent
         finally:
             connection.execute(change, [reason, row_id])
     assert found is not None
@@ -269,10 +273,8 @@ def test_a_revoked_permission_denies_and_a_regranted_one_allows(environment: dic
         token, _ = gateway.login(tenant.user_email, password_of(run.resolved, plan, plan.tenants[1]))
 
         def status() -> int:
-            return gateway.send(
-                "POST", f"/execute/{TOOLS[0]}", token=token, tenant_id=tenant.tenant_id, body=BENIGN,
-                headers={"X-Agent-ID": agent},
-            ).status  # fmt: skip
+            request = gateway.dialect.execute(TOOLS[0], BENIGN, agent_id=agent)
+            return gateway.send(request, token=token, tenant_id=tenant.tenant_id).status
 
         assert status() == 200
         accounts.revoke(gateway, tenant.tenant_id, agent, TOOLS[0])

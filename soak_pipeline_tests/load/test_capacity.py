@@ -13,6 +13,7 @@ import pytest
 from soak_pipeline.evidence.own_process import module_command, module_environment
 from soak_pipeline.load.capacity import CapacityProbe, NotMeasured, measure_capacity
 from soak_pipeline.model.sizing import MEASURING_S
+from soak_pipeline.model.target import Target
 from soak_pipeline_tests.load.example_run import RUN_ID
 from soak_pipeline_tests.load.small_platform import Behaviour, RunningPlatform, running_platform
 
@@ -23,7 +24,7 @@ def probe(platform: RunningPlatform, **changes: object) -> CapacityProbe:
     values: dict[str, object] = {
         "gateway_url": platform.url,
         "addresses": (),
-        "execute_path": "/execute/{tool}",
+        "target": Target(name="x"),
         "tenant_id": TENANT,
         "agent_id": "good-1",
         "token": platform.open_token(),

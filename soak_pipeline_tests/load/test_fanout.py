@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.evidence.requests import read_requests
 from soak_pipeline.load.sender.fanout import Demand, outcome_of
 from soak_pipeline.load.session import run_fanout
@@ -99,4 +100,4 @@ def test_an_operator_that_cannot_log_in_is_a_failure(tmp_path: Path) -> None:
     ],
 )
 def test_the_outcome_follows_the_demand(demand: Demand, status: int, body: bytes, outcome: Outcome) -> None:
-    assert outcome_of(demand, status, body, "r") is outcome
+    assert outcome_of(nominal.DIALECT.answers, demand, status, body, "r") is outcome

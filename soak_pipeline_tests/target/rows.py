@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from soak_pipeline.target.audit_rows import ChainRow, RowBatch, batch_of
+from soak_pipeline.dialect.hashing import ChainRow
+from soak_pipeline.target.audit_rows import RowBatch, batch_of
 
 START = datetime(2026, 11, 23, 7, 30, 0, 1, UTC)
 AGENT = "a5e8d6a0-5bd1-4c0c-8f2e-6a51d1f2b3c4"

@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from psycopg.types.json import Jsonb
 
+from soak_pipeline.dialect.hashing import ChainRow
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.model.stage_outputs import IndependentChain, ReconcileEvidence, RootEvidence
 from soak_pipeline.target.arrow_columns import column_of
 from soak_pipeline.target.audit import TenantAudit, executed_after, read_tenant
-from soak_pipeline.target.audit_rows import ChainRow
-from soak_pipeline.target.merkle import MerkleTree, receipt_of
+from soak_pipeline.target.merkle import MerkleTree
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import calls, chain
 
@@ -47,7 +48,7 @@ def _fill(dsns: Dsns, audit: list[ChainRow], usage: Iterable[str | None] | None 
 
 def _read(dsns: Dsns, acknowledged: Iterable[str] = (), **options: Any) -> TenantAudit:
     keys = (UUID(request_id).bytes for request_id in acknowledged)
-    return read_tenant(dsns, TENANT, keys, **options)
+    return read_tenant(dsns, nominal.DIALECT, TENANT, keys, **options)
 
 
 def _chain(dsns: Dsns, acknowledged: Iterable[str] = ()) -> IndependentChain:
@@ -258,8 +259,8 @@ def test_a_failure_names_no_password(dsns: Dsns) -> None:
 
 def _publish(dsns: Dsns, audit: list[ChainRow], day: str = DAY, *, signed: bool = True, **claims: object) -> None:
     """Seals rows as the platform would, with changed claims for the faults."""
-    tree = MerkleTree()
-    tree.extend(column_of(receipt_of(row, TENANT.tenant_id) for row in audit))
+    tree = MerkleTree(nominal.DIALECT.root_scheme.tree)
+    tree.extend(column_of(nominal.DIALECT.root_scheme.receipts.receipt_of(row, TENANT.tenant_id) for row in audit))
     receipt: dict[str, object] = {
         "version": 4,
         "kind": "transparency_root",

@@ -11,6 +11,7 @@ from uuid import UUID
 import psutil
 import pytest
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.target import audit_readers
 from soak_pipeline.target.audit import read_tenant
 from soak_pipeline.target.audit_readers import MODULE, read_tenants
@@ -20,6 +21,7 @@ from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import calls, chain
 from soak_pipeline_tests.waiting import wait_for, wait_until_gone
 
+TARGET = examples.target()
 TENANTS = examples.plan().tenants
 SMALLEST_FIRST = TENANTS[::-1]
 NOTHING: dict[str, list[bytes]] = {tenant.name: [] for tenant in TENANTS}
@@ -28,8 +30,8 @@ _PARENT = """
 import sys
 from pathlib import Path
 from soak_pipeline.target.audit_readers import read_tenants
-from soak_pipeline_tests.target.test_audit_readers import NOTHING, TENANTS
-read_tenants({"audit": sys.argv[1]}, NOTHING, TENANTS[:1], public_key_pem=None, directory=Path(sys.argv[2]))
+from soak_pipeline_tests.target.test_audit_readers import NOTHING, TARGET, TENANTS
+read_tenants({"audit": sys.argv[1]}, TARGET, NOTHING, TENANTS[:1], public_key_pem=None, directory=Path(sys.argv[2]))
 """
 
 
@@ -61,8 +63,8 @@ def test_readers_answer_what_one_process_reads_in_the_order_of_the_tenants(
         rows.insert_audit(dsns["audit"], tenant.tenant_id, audit)
         acknowledged[tenant.name] = [UUID(row.request_id).bytes for row in audit]
     acknowledged["B"].append(b"\x05" * 16)
-    found = read_tenants(dsns, acknowledged, SMALLEST_FIRST, public_key_pem=None, directory=tmp_path, at_once=2)
-    assert found == [read_tenant(dsns, tenant, acknowledged[tenant.name]) for tenant in SMALLEST_FIRST]
+    found = read_tenants(dsns, TARGET, acknowledged, SMALLEST_FIRST, public_key_pem=None, directory=tmp_path, at_once=2)
+    assert found == [read_tenant(dsns, nominal.DIALECT, tenant, acknowledged[tenant.name]) for tenant in SMALLEST_FIRST]
     chains = {audit.chain.tenant: audit.chain.independent for audit in found}
     assert {name: chain.rows for name, chain in chains.items() if chain} == {"A": 3, "B": 4, "C": 5, "D": 6, "E": 7}
     assert {name: chain.acknowledged_missing for name, chain in chains.items() if chain} == {
@@ -73,14 +75,14 @@ def test_readers_answer_what_one_process_reads_in_the_order_of_the_tenants(
 
 def test_more_keys_than_a_connection_holds_arrive(dsns: dict[str, str], tmp_path: Path) -> None:
     keys = [index.to_bytes(16) for index in range(40_000)]
-    (found,) = read_tenants(dsns, {"A": keys}, TENANTS[:1], public_key_pem=None, directory=tmp_path)
+    (found,) = read_tenants(dsns, TARGET, {"A": keys}, TENANTS[:1], public_key_pem=None, directory=tmp_path)
     assert found.chain.independent is not None
     assert (found.chain.independent.acknowledged, found.chain.independent.acknowledged_missing) == (40_000, 40_000)
 
 
 def test_a_database_that_does_not_answer_is_the_reason(tmp_path: Path) -> None:
     dsns = {"audit": "postgresql://soak:word@127.0.0.1:1/audit"}
-    for found in read_tenants(dsns, NOTHING, TENANTS, public_key_pem=None, directory=tmp_path):
+    for found in read_tenants(dsns, TARGET, NOTHING, TENANTS, public_key_pem=None, directory=tmp_path):
         assert found.chain.independent is None
         assert "audit database" in found.chain.reason
         assert "word" not in found.chain.reason
@@ -95,14 +97,16 @@ def test_a_reader_that_does_not_answer_leaves_nothing_read(
 ) -> None:
     monkeypatch.setattr(audit_readers, "module_command", lambda *_: [sys.executable, "-c", code])
     keys = {tenant.name: [bytes(16)] * 20_000 for tenant in TENANTS}
-    found = read_tenants({}, keys, TENANTS[:2], public_key_pem=None, directory=tmp_path)
+    found = read_tenants({}, TARGET, keys, TENANTS[:2], public_key_pem=None, directory=tmp_path)
     assert [audit.chain.tenant for audit in found] == ["A", "B"]
     assert {audit.chain.reason for audit in found} == {f"the process that reads the audit rows {how} before its answer"}
 
 
 def test_a_reader_that_is_never_done_is_ended(silent_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_readers, "ANSWER_TIMEOUT_S", 0.1)
-    (found,) = read_tenants({"audit": silent_dsn}, NOTHING, TENANTS[:1], public_key_pem=None, directory=tmp_path)
+    (found,) = read_tenants(
+        {"audit": silent_dsn}, TARGET, NOTHING, TENANTS[:1], public_key_pem=None, directory=tmp_path
+    )
     assert found.chain.independent is None
     assert found.chain.reason == "the audit rows were not read within 0.1 s"
     assert readers_of(psutil.Process()) == []
@@ -115,7 +119,7 @@ def test_a_failure_here_ends_the_readers_that_wait(silent_dsn: str, tmp_path: Pa
 
     with pytest.raises(ValueError, match="no keys"):
         read_tenants(
-            {"audit": silent_dsn}, {**NOTHING, "B": broken()}, TENANTS, public_key_pem=None, directory=tmp_path
+            {"audit": silent_dsn}, TARGET, {**NOTHING, "B": broken()}, TENANTS, public_key_pem=None, directory=tmp_path
         )
     assert readers_of(psutil.Process()) == []
 

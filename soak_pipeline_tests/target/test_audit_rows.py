@@ -12,13 +12,16 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.target.audit_rows import ChainRow, read_batches
-from soak_pipeline.target.chain_verifier import ChainVerifier, is_hash_right
+from soak_pipeline.dialect.hashing import ChainRow
+from soak_pipeline.dialect.platforms import nominal
+from soak_pipeline.target.audit_rows import read_batches
+from soak_pipeline.target.chain_verifier import ChainVerifier
 from soak_pipeline_tests.infra.servers import Servers
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import AGENT, Call, calls, chain
 from soak_pipeline_tests.waiting import wait_for
 
+CHAIN = nominal.DIALECT.chain
 TENANT = examples.plan().tenants[0].tenant_id
 OTHER = examples.plan().tenants[1].tenant_id
 
@@ -75,11 +78,11 @@ def _stored(
     connection: psycopg.Connection[tuple[Any, ...]], of: list[ChainRow]
 ) -> tuple[ChainVerifier, list[ChainRow]]:
     """The verdict on rows, and the rows, that were in the database for a moment."""
-    verifier, read = ChainVerifier(TENANT), []
+    verifier, read = ChainVerifier(TENANT, CHAIN), []
     try:
         rows.insert_audit_with(connection, TENANT, of)
         with connection.transaction():
-            for batch in read_batches(connection, TENANT):
+            for batch in read_batches(connection, TENANT, nominal.DIALECT.audit_rows):
                 verifier.check(batch)
                 read += [batch.row(index) for index in range(len(batch))]
     finally:
@@ -141,10 +144,10 @@ def test_a_batch_is_judged_as_its_rows_are(of: list[Call], data: st.DataObject) 
         )
         for row in chain(TENANT, of)
     ]
-    verifier = ChainVerifier(TENANT)
+    verifier = ChainVerifier(TENANT, CHAIN)
     for batch in rows.batches(audit, 5):
         verifier.check(batch)
-    assert verifier.tampered == sum(not is_hash_right(row, TENANT) for row in audit)
+    assert verifier.tampered == sum(not CHAIN.is_hash_right(row, TENANT) for row in audit)
 
 
 def test_a_character_that_moved_into_the_next_hash_is_tampering() -> None:
@@ -153,7 +156,7 @@ def test_a_character_that_moved_into_the_next_hash_is_tampering() -> None:
         first._replace(event_hash=first.event_hash[:-1]),
         second._replace(event_hash=first.event_hash[-1] + second.event_hash),
     ]
-    verifier = ChainVerifier(TENANT)
+    verifier = ChainVerifier(TENANT, CHAIN)
     verifier.check(*rows.batches(audit))
     assert verifier.tampered == 2
 
@@ -163,7 +166,7 @@ def test_metadata_of_any_kind_beside_usual_ones() -> None:
     of = chain(TENANT, [rows.without(call, metadata={}) for call in calls(5)])
     texts = ["{}", "null", "[]", "{} , {}", "not json"]
     audit = [row._replace(metadata=text) for row, text in zip(of, texts, strict=True)]
-    verifier = ChainVerifier(TENANT)
+    verifier = ChainVerifier(TENANT, CHAIN)
     verifier.check(*rows.batches(audit))
     assert [sample.split(" ")[1] for sample in verifier.samples] == ["4", "5"]
 
@@ -191,7 +194,7 @@ def test_a_tenants_rows_are_read_by_their_index(connection: psycopg.Connection[t
         connection.execute("SELECT pg_stat_force_next_flush()")
         scans, fetched = _scanned(connection)
         with connection.transaction():
-            assert sum(len(batch) for batch in read_batches(connection, TENANT)) == 50
+            assert sum(len(batch) for batch in read_batches(connection, TENANT, nominal.DIALECT.audit_rows)) == 50
         # A connection says what it has done when it is closed, but not at once.
         wait_for(lambda: _scanned(connection) != (scans, fetched), "the connection says what it has done")
         assert _scanned(connection) == (scans, fetched + 50)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.target.audit_rows import ChainRow
+from soak_pipeline.dialect.hashing import ChainRow
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.target.chain_verifier import ChainVerifier, forks_among
 from soak_pipeline_tests.target import rows
 from soak_pipeline_tests.target.rows import Call, calls, chain
@@ -16,7 +17,7 @@ TENANT = "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3e"
 
 
 def _verified(of: list[ChainRow], rows_per_batch: int = 3) -> ChainVerifier:
-    verifier = ChainVerifier(TENANT)
+    verifier = ChainVerifier(TENANT, nominal.DIALECT.chain)
     for batch in rows.batches(of, rows_per_batch):
         verifier.check(batch)
     return verifier
@@ -178,7 +179,7 @@ def test_any_second_branch_is_a_fork(count: int, data: st.DataObject) -> None:
 
 def test_memory_stays_bounded_on_a_chain_of_gaps_only() -> None:
     row = chain(TENANT, calls(1))[0]
-    verifier = ChainVerifier(TENANT)
+    verifier = ChainVerifier(TENANT, nominal.DIALECT.chain)
     for batch in rows.batches(row._replace(prev_hash=f"{index:064x}") for index in range(10_500)):
         verifier.check(batch)
     assert verifier.gaps == 10_499  # The first row rightly names the genesis hash.

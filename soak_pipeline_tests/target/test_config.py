@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soak_pipeline import PROJECT_ROOT
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.model.errors import BadInput, LoadRefused
-from soak_pipeline.model.target import Dialect, StopLever
+from soak_pipeline.model.target import StopLever
 from soak_pipeline.target.config import MetricsPage, load_target, refuse_unless_load_allowed, resolve
 from soak_pipeline_tests.target import examples
 
@@ -54,9 +55,9 @@ def test_the_embedded_target_resolves() -> None:
 def test_a_small_target_has_the_documented_defaults(tmp_path: Path) -> None:
     target = load_target(_write(tmp_path, "name: staging\ngateway_url: https://acp.example:8443\n"))
     assert target.allow_load is False
-    assert target.dialect is Dialect.NOMINAL
+    assert target.dialect == "nominal"
     assert target.stop_lever is StopLever.RPM_LIMIT
-    assert target.execute_path == "/execute/{tool}"
+    assert dialect_of(target).execution.path == "/execute/{tool}"
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.target.arrow_columns import column_of
-from soak_pipeline.target.merkle import DayTrees, MerkleTree, receipt_of
+from soak_pipeline.target.merkle import DayTrees, MerkleTree
 from soak_pipeline_tests.target import rows
 from soak_pipeline_tests.target.rows import Call, calls, chain
 
+SCHEME = nominal.DIALECT.root_scheme
 TENANT = "0b8c1a52-0f6c-5b8e-9d6e-8f7a6b5c4d3e"
 
 
@@ -27,7 +29,7 @@ def _defined(leaves: list[bytes]) -> bytes:
 
 
 def _grown(leaves: list[bytes]) -> str:
-    tree = MerkleTree()
+    tree = MerkleTree(SCHEME.tree)
     for leaf in leaves:
         tree.extend(column_of([leaf]))
     return tree.root()
@@ -42,7 +44,7 @@ def test_the_grown_tree_is_the_defined_one(leaves: list[bytes]) -> None:
 @settings(deadline=None)
 @given(st.lists(st.lists(st.binary(max_size=8), max_size=20), max_size=8))
 def test_it_does_not_matter_in_what_portions_a_tree_grows(portions: list[list[bytes]]) -> None:
-    tree = MerkleTree()
+    tree = MerkleTree(SCHEME.tree)
     for portion in portions:
         tree.extend(column_of(portion))
     leaves = [leaf for portion in portions for leaf in portion]
@@ -67,7 +69,7 @@ def test_published_roots(count: int, root: str) -> None:
 
 def test_a_receipt_is_canonical_json() -> None:
     (row,) = chain(TENANT, [Call(request_id=None, tool=None, reason='Ä "q"\n')])
-    text = receipt_of(row, TENANT).decode()
+    text = SCHEME.receipts.receipt_of(row, TENANT).decode()
     receipt = json.loads(text)
     assert text == json.dumps(receipt, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert receipt["version"] == 4
@@ -79,10 +81,10 @@ def test_a_receipt_is_canonical_json() -> None:
 
 def test_days_are_trees_of_their_own_at_their_claimed_size() -> None:
     of = chain(TENANT, calls(4, step=timedelta(hours=9)))  # 07:30, 16:30, then 01:30 and 10:30 of the next day.
-    trees = DayTrees(TENANT, {"2026-11-23": 2, "2026-11-24": 1, "2026-11-25": 0})
+    trees = DayTrees(TENANT, {"2026-11-23": 2, "2026-11-24": 1, "2026-11-25": 0}, SCHEME)
     for batch in rows.batches(of, 3):
         trees.add(batch)
-    receipts = [receipt_of(row, TENANT) for row in of]
+    receipts = [SCHEME.receipts.receipt_of(row, TENANT) for row in of]
     assert trees.rows_by_day == {"2026-11-23": 2, "2026-11-24": 2}
     assert trees.root_of("2026-11-23") == _defined(receipts[:2]).hex()
     assert trees.root_of("2026-11-24") == _defined(receipts[2:3]).hex()
@@ -92,14 +94,14 @@ def test_days_are_trees_of_their_own_at_their_claimed_size() -> None:
 def test_the_leaves_of_a_day_are_the_receipts_of_its_rows_whatever_they_say() -> None:
     odd = [None, "", "\\N", 'a"b', "tab\t", "é😀", "\u2028", "11111111-2222-4333-8444-555555555555"]
     of = chain(TENANT, [Call(request_id=text, tool=text, reason=text) for text in odd])
-    trees = DayTrees(TENANT, {"2026-11-23": 6})
+    trees = DayTrees(TENANT, {"2026-11-23": 6}, SCHEME)
     for batch in rows.batches(of, 5):
         trees.add(batch)
-    assert trees.root_of("2026-11-23") == _defined([receipt_of(row, TENANT) for row in of[:6]]).hex()
+    assert trees.root_of("2026-11-23") == _defined([SCHEME.receipts.receipt_of(row, TENANT) for row in of[:6]]).hex()
 
 
 def test_a_root_that_claims_more_rows_than_there_are_has_no_match() -> None:
-    trees = DayTrees(TENANT, {"2026-11-23": 3})
+    trees = DayTrees(TENANT, {"2026-11-23": 3}, SCHEME)
     for batch in rows.batches(chain(TENANT, calls(2))):
         trees.add(batch)
     assert trees.root_of("2026-11-23") is None

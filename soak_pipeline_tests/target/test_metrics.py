@@ -69,8 +69,8 @@ def test_a_page_is_fetched_with_its_secret() -> None:
         serving(lambda path, headers: (200, headers.get("x-prometheus-secret", "none").encode())) as url,
         metrics_client() as client,
     ):
-        assert fetch_page(client, f"{url}/metrics", "s3") == "s3"
-        assert fetch_page(client, f"{url}/metrics", None) == "none"
+        assert fetch_page(client, f"{url}/metrics", {"X-Prometheus-Secret": "s3"}) == "s3"
+        assert fetch_page(client, f"{url}/metrics", {}) == "none"
 
 
 def test_a_page_that_refuses_is_unreadable() -> None:
@@ -79,12 +79,12 @@ def test_a_page_that_refuses_is_unreadable() -> None:
         metrics_client() as client,
         pytest.raises(Unreadable, match="answered 401"),
     ):
-        fetch_page(client, f"{url}/metrics", None)
+        fetch_page(client, f"{url}/metrics", {})
 
 
 def test_a_page_that_is_gone_is_unreadable() -> None:
     with metrics_client() as client, pytest.raises(Unreadable, match="no answer"):
-        fetch_page(client, "http://127.0.0.1:1/metrics", None)
+        fetch_page(client, "http://127.0.0.1:1/metrics", {})
 
 
 @given(st.integers(0, 50_000), st.integers(1, 60))

@@ -11,12 +11,13 @@ import psycopg
 import pytest
 import redis
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.model.errors import BadInput
 from soak_pipeline.model.stage_outputs import GraphEvidence, TimelineEvidence
 from soak_pipeline.target.clean import clean_run
 from soak_pipeline.target.drain import wait_for_drain, wait_for_roots
 from soak_pipeline.target.graph import read_graph
-from soak_pipeline.target.queues import DEAD_LETTERS, read_backlog, read_dead_letters
+from soak_pipeline.target.queues import read_backlog, read_dead_letters
 from soak_pipeline.target.timelines import read_timelines
 from soak_pipeline_tests.target import examples, rows
 from soak_pipeline_tests.target.rows import calls, chain
@@ -204,7 +205,11 @@ def test_dead_letters_are_counted_whatever_holds_them(redis_url: str) -> None:
         client.xadd("acp:audit_stream:dlq", {"error": "x"})
         client.rpush("acp:billing_dlq", "a", "b")
     lengths = read_dead_letters(examples.resolved(redis_url=redis_url))
-    assert lengths == {**dict.fromkeys(DEAD_LETTERS, 0), "acp:audit_stream:dlq": 1, "acp:billing_dlq": 2}
+    assert lengths == {
+        **dict.fromkeys(nominal.DIALECT.queues.dead_letters, 0),
+        "acp:audit_stream:dlq": 1,
+        "acp:billing_dlq": 2,
+    }
     assert read_dead_letters(examples.resolved()) is None
 
 

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 import redis
 
+from soak_pipeline.dialect.platforms import nominal
 from soak_pipeline.model.series import LEAK_SERIES
 from soak_pipeline.target.config import MetricsPage
 from soak_pipeline.target.databases import APPLICATION_NAME, Unreadable
@@ -121,7 +122,7 @@ def test_a_database_gives_connections_sizes_and_outbox(dsns: dict[str, str]) -> 
             )
         idle_in_transaction.commit()
         idle_in_transaction.execute("SELECT 1")
-        source = DatabaseSource(dsns["audit"], "audit")
+        source = DatabaseSource(nominal.DIALECT, dsns["audit"], "audit")
         tables = _values(source.read())
         values = {series: value for (owner, series), value in tables.items() if owner == "audit"}
         source.close()
@@ -136,7 +137,7 @@ def test_a_database_gives_connections_sizes_and_outbox(dsns: dict[str, str]) -> 
 
 
 def test_a_database_is_connected_to_again_after_a_failure(dsns: dict[str, str]) -> None:
-    source = DatabaseSource(dsns["usage"], "usage")
+    source = DatabaseSource(nominal.DIALECT, dsns["usage"], "usage")
     source.read()
     with psycopg.connect(dsns["usage"], autocommit=True) as other:
         other.execute(
@@ -157,7 +158,7 @@ def test_redis_gives_memory_keys_streams_and_dead_letters(redis_url: str) -> Non
         client.xgroup_create("acp:audit_stream", "acp:audit:consumers", id="0")
         client.xreadgroup("acp:audit:consumers", "c", {"acp:audit_stream": ">"}, count=1)
         client.rpush("acp:billing_dlq", "x")
-    source = RedisSource(redis_url)
+    source = RedisSource(nominal.DIALECT, redis_url)
     first, second = _values(source.read()), _values(source.read())
     source.close()
     assert first["redis", "redis_keys"] == 4
@@ -178,7 +179,7 @@ def test_sizes_that_redis_8_tells_beside_a_database_are_no_keys(
         return {**info(client), "db0": {"keys": 2, "expires": 1}, "db0_distrib_strings_sizes": {"1": 2}}  # type: ignore[dict-item]
 
     monkeypatch.setattr(redis.Redis, "info", of_redis_8)
-    source = RedisSource(redis_url)
+    source = RedisSource(nominal.DIALECT, redis_url)
     values = _values(source.read())
     source.close()
     assert (values["redis", "redis_keys"], values["redis", "redis_keys_without_expiry"]) == (2, 1)

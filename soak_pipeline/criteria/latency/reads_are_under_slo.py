@@ -31,6 +31,7 @@ from soak_pipeline.criteria.power.counts import CHANCE, calls_in, outlook_of
 from soak_pipeline.criteria.results import conclude, not_asked, stage_missing
 from soak_pipeline.criteria.sources import LATENCY_FILE, REQUESTS
 from soak_pipeline.criteria.wording import count, listed, ms
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.plan import Plan, soak_session
 from soak_pipeline.model.preview import Expectation, Outlook
@@ -149,7 +150,8 @@ def _slow_reads(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis
         diagnosis = Diagnosis(
             "verification_slow",
             f"Only chain verifications are slow ({slow}): they walk more rows the longer the platform runs.",
-            "Verify from a checkpoint instead of from the first row, and look at the plan of the query on audit_logs.",
+            "Verify from a checkpoint instead of from the first row, and look at the plan of the query on "
+            f"{dialect_of(evidence.plan.target).audit_rows.table}.",
         )
     else:
         diagnosis = Diagnosis(

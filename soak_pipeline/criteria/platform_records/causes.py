@@ -10,9 +10,10 @@ from soak_pipeline.analysis.series import START_TIME_JITTER_S
 from soak_pipeline.criteria.criterion import Diagnosis, total
 from soak_pipeline.criteria.sources import EVENTS_WAITING
 from soak_pipeline.criteria.wording import count, listed, seconds
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.evidence.bundle import RunEvidence
 from soak_pipeline.model.series import PROCESS_START_SERIES
-from soak_pipeline.model.stage_outputs import audit_events_in
+from soak_pipeline.model.traffic import Operation
 from soak_pipeline.model.verdict import Finding
 
 OUTBOX = "outbox_pending"
@@ -22,12 +23,14 @@ PIPELINES = "pipelines"
 
 def chain(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Violations of the audit chain."""
+    dialect = dialect_of(evidence.plan.target)
+    table = dialect.audit_rows.table
     if total(findings, "forks"):
         return Diagnosis(
             "chain_forked",
             f"{count(total(findings, 'forks'), 'fork')}: two writers held the chain of one tenant at once, so its "
             "lock was skipped, expired before the write ended, or was released by another owner.",
-            "Check the chain lock in Redis (acp:audit_chain_lock:{tenant_id}): SET NX with an owner token, a time to "
+            f"Check the chain lock in Redis ({dialect.queues.chain_lock}): SET NX with an owner token, a time to "
             "live longer than the slowest write, and release only by its owner.",
         )
     if total(findings, "tampered_rows"):
@@ -35,7 +38,7 @@ def chain(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
             "row_changed",
             f"{count(total(findings, 'tampered_rows'), 'row')} changed after being written, or hashed from other "
             "values than were stored.",
-            "Compare the sampled rows with their hashes; check that audit_logs refuses UPDATE and DELETE, and that "
+            f"Compare the sampled rows with their hashes; check that {table} refuses UPDATE and DELETE, and that "
             "writer and verifier hash the same timestamp and metadata.",
         )
     if total(findings, "acknowledged_missing"):
@@ -44,14 +47,15 @@ def chain(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
             f"{count(total(findings, 'acknowledged_missing'), 'acknowledged call')} left no audit row: events were "
             "lost between the gateway and the audit worker, or rows were deleted.",
             "Check that the gateway answers only after its event is in the stream, that the stream is not trimmed "
-            "behind its consumer, and that audit_logs refuses DELETE.",
+            f"behind its consumer, and that {table} refuses DELETE.",
         )
     if total(findings, "gaps"):
         return Diagnosis(
             "row_missing",
             f"{count(total(findings, 'gaps'), 'row')} do not follow the row before them: a row between was deleted, "
             "or was written outside the lock.",
-            "Look for missing chain_sequence numbers around the samples, and for writers that bypass the audit worker.",
+            f"Look for missing {dialect.audit_rows.order} numbers around the samples, and for writers that bypass the "
+            "audit worker.",
         )
     if total(findings, "duplicate_requests"):
         return Diagnosis(
@@ -70,17 +74,20 @@ def chain(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         return Diagnosis(
             "verification_cut_short",
             "The platform's verification stops before the end of the chain, so its answer says nothing about the rest.",
-            "Lift the row limit of /audit/logs/verify, or verify incrementally from a checkpoint.",
+            f"Lift the row limit of {dialect.reads[Operation.VERIFY_CHAIN].path}, or verify incrementally from a "
+            "checkpoint.",
         )
     return Diagnosis(
         "verifications_disagree",
         "The platform's answer and the rows contradict each other.",
-        "Run `acp verify-chain` for the tenant and compare its violations with the samples in chain_verify.json.",
+        f"Run `{dialect.verify_command}` for the tenant and compare its violations with the samples in "
+        "chain_verify.json.",
     )
 
 
 def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
     """Usage that does not match the audit rows, or a slow drain."""
+    dialect = dialect_of(evidence.plan.target)
     platform = evidence.platform_evidence
     drain = None if platform is None else platform.drain
     took = "an unknown time" if drain is None else seconds(drain.seconds)
@@ -95,7 +102,7 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
             f"The audit worker is slower than the load: {count(_audit_backlog(evidence), 'event')} waited for it, "
             f"and the pipelines took {took} or more to empty after the load. Each chain is written under a lock, "
             "so one that is left to expire makes the next writer wait.",
-            "Look at the time that audit workers wait for acp:audit_chain_lock:{tenant_id}, and whether its owner "
+            f"Look at the time that audit workers wait for {dialect.queues.chain_lock}, and whether its owner "
             "releases it; then at the worker's batch size and number.",
         )
     if pending or (drain is not None and drain.drained is False):
@@ -103,7 +110,7 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         return Diagnosis(
             "usage_worker_stopped" if stopped else "usage_worker_slow",
             f"The usage worker {'has stopped' if stopped else 'is slower than the load or stopped'}: "
-            f"{count(pending, 'row')} of pending_usage_events left {took} after the load"
+            f"{count(pending, 'row')} of {dialect.outbox.table} left {took} after the load"
             f"{', none fewer than when the load had just ended' if stopped else ''}.",
             "Check that the usage worker runs, its batch size and poll interval against the rate of billable calls; "
             "then materialise platform_evidence again and see whether it converges, and how long it took.",
@@ -112,7 +119,7 @@ def usage(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         return Diagnosis(
             "usage_billed_twice",
             "A usage event was delivered twice and recorded twice.",
-            "Make usage_records.audit_id unique and insert with ON CONFLICT DO NOTHING.",
+            f"Make {dialect.usage.table}.{dialect.usage.audit_id} unique and insert with ON CONFLICT DO NOTHING.",
         )
     if dead or failed:
         where = listed(f"{count(number)} in {queue}" for queue, number in dead.items()) if dead else "the outbox"
@@ -191,7 +198,8 @@ def roots(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
         return Diagnosis(
             "root_signature_wrong",
             "The root was signed with another key than the published one, or changed after being signed.",
-            "Compare signing_key_fingerprint with the published key, and check for a key rotation during the run.",
+            f"Compare {dialect_of(evidence.plan.target).roots.key_fingerprint} with the published key, and check for a "
+            "key rotation during the run.",
         )
     if says("root_hash_matches", "no"):
         return Diagnosis(
@@ -208,7 +216,7 @@ def roots(evidence: RunEvidence, findings: Sequence[Finding]) -> Diagnosis:
 
 def _audit_backlog(evidence: RunEvidence) -> int:
     """Events that waited for the audit worker: after the drain, or when it began where everything drained."""
-    return audit_events_in(_backlog(evidence))
+    return dialect_of(evidence.plan.target).queues.audit_events_in(_backlog(evidence))
 
 
 def _usage_backlog(evidence: RunEvidence) -> int:

@@ -12,12 +12,13 @@ from soak_pipeline.defs.metadata.verdicts import criterion_metadata, judgement_m
 from soak_pipeline.defs.partitions import soak_runs
 from soak_pipeline.defs.resources import Harness
 from soak_pipeline.defs.step import stage_context
+from soak_pipeline.dialect.registry import dialect_modules
 from soak_pipeline.model.verdict import CriterionResult, Judgement, Verdict
 from soak_pipeline.report.table import NOT_ASKED
 from soak_pipeline.report.text import one_line
 from soak_pipeline.stages import post_run_checks as stage
 
-JUDGED_BY = code_version_of(stage.__name__, *MODULES.values())
+JUDGED_BY = code_version_of(stage.__name__, *MODULES.values(), *dialect_modules())
 
 
 class JudgementConfig(dg.Config):

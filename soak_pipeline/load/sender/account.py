@@ -7,14 +7,13 @@ as kind `auth`, with sequence numbers of their own, so they never mix with the s
 from __future__ import annotations
 
 import math
-import re
 import time
 
-import msgspec
-
+from soak_pipeline.dialect.dialect import Dialect
+from soak_pipeline.dialect.tokens import Token
 from soak_pipeline.load.sender.classify import classify
 from soak_pipeline.load.sender.client import Connection, Reply
-from soak_pipeline.load.sender.operations import render
+from soak_pipeline.load.sender.operations import caller_headers, render, request_id_header
 from soak_pipeline.load.sender.runtime import LoadRuntime
 from soak_pipeline.load.sender.schedule import AUTH_SEQUENCE_BASE
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
@@ -25,23 +24,6 @@ REFRESH_FROM_SHARE, REFRESH_TO_SHARE = 0.6, 0.8
 
 RETRY_AFTER_S = 5.0
 """Pause before another try when neither refresh nor login gave a token."""
-
-DEFAULT_LIFE_S = 900.0
-
-_COOKIE = re.compile(rb"(?:^|;\s*)acp_token=([^;]+)")
-_TOKEN_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{1,8192}")
-
-
-class _TokenData(msgspec.Struct):
-    access_token: str
-    expires_in: float = DEFAULT_LIFE_S
-
-
-class _TokenBody(msgspec.Struct):
-    data: _TokenData
-
-
-_TOKEN_BODY = msgspec.json.Decoder(_TokenBody)
 
 
 class Account:
@@ -91,16 +73,17 @@ class Account:
         Returns:
             Whether there is one now.
         """
-        body = {"email": self._tenant.user_email, "password": self._password}
-        headers = f"X-Tenant-ID: {self._tenant.tenant_id}\r\n"
-        template = render(self._runtime.authority, "POST", "/auth/token", body, headers, with_token=False)
-        reply = self._exchange(Operation.LOGIN, template.head + b"X-Request-ID: ", template.tail, window)
+        dialect = self._runtime.dialect
+        request = dialect.tokens.sign_in(self._tenant.user_email, self._password)
+        tenant = {dialect.headers.tenant: self._tenant.tenant_id}
+        template = render(self._runtime.authority, request, tenant, with_token=False)
+        reply = self._exchange(Operation.LOGIN, template.head + request_id_header(dialect), template.tail, window)
         self.refused = reply.status in (401, 403)
         return self._take(reply)
 
     def renew(self, window: int) -> None:
         """Refreshes the token, or logs in again where that is not possible."""
-        template = render(self._runtime.authority, "POST", "/auth/refresh", {})
+        template = render(self._runtime.authority, self._runtime.dialect.tokens.refresh())
         reply = self._exchange(Operation.REFRESH, template.head + self.headers, template.tail, window)
         if not self._take(reply) and not self.login(window):
             self.renew_at_s = time.monotonic() + RETRY_AFTER_S
@@ -124,7 +107,9 @@ class Account:
         start_s = self._runtime.admit()
         reply = self._connection.exchange(head + request_id.encode() + tail)
         end_s = time.monotonic()
-        outcome = reply.failure or classify(operation, reply.status, reply.body, request_id)
+        outcome = reply.failure or classify(
+            self._runtime.dialect.answers, operation, reply.status, reply.body, request_id
+        )
         self._runtime.record(
             self._tenant.name, self._user, sequence, window, False, operation, outcome, reply, start_s, start_s, end_s
         )
@@ -133,26 +118,16 @@ class Account:
     def _take(self, reply: Reply) -> bool:
         if reply.status != 200:
             return False
-        token, life_s = token_of(reply)
-        if not token:
+        token = token_of(self._runtime.dialect, reply)
+        if not token.text:
             return False
-        self._token = token
-        self.headers = (
-            f"Authorization: Bearer {token}\r\nX-Tenant-ID: {self._tenant.tenant_id}\r\nX-Request-ID: ".encode()
-        )
-        self.renew_at_s = time.monotonic() + life_s * self._refresh_share
+        self._token = token.text
+        self.headers = caller_headers(self._runtime.dialect, token.text, self._tenant.tenant_id)
+        self.renew_at_s = time.monotonic() + token.life_s * self._refresh_share
         return True
 
 
-def token_of(reply: Reply) -> tuple[str, float]:
-    """Token and life (seconds) of an answer; from the body, else from the cookie; empty when it has none."""
-    try:
-        data = _TOKEN_BODY.decode(reply.body).data
-        token, life_s = data.access_token, data.expires_in
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        cookie = _COOKIE.search(reply.response.header(b"set-cookie") or b"") if reply.response else None
-        token, life_s = (cookie.group(1).decode("latin-1") if cookie else ""), DEFAULT_LIFE_S
-    # Whatever the platform sends goes into a header of ours: nothing but a token may pass.
-    if not _TOKEN_FORM.fullmatch(token) or not 1.0 <= life_s <= 1e9:
-        return "", DEFAULT_LIFE_S
-    return token, life_s
+def token_of(dialect: Dialect, reply: Reply) -> Token:
+    """The token of an answer; see `Tokens.token_in`."""
+    cookies = reply.response.values(b"set-cookie") if reply.response else []
+    return dialect.token_in(reply.body, b", ".join(cookies).decode("latin-1"))

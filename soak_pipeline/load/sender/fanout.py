@@ -18,6 +18,7 @@ from pathlib import Path
 import gevent
 import msgspec
 
+from soak_pipeline.dialect.answers import AnswerRule
 from soak_pipeline.load.control import FanoutResult, LoadSpec, read_spec, replace_file
 from soak_pipeline.load.events import Failed, Finished, Zeroed, tell
 from soak_pipeline.load.sender.account import Account
@@ -113,7 +114,7 @@ class FanoutAgent:
         end_s = time.monotonic()
         if self.demand is not demand:
             demand = Demand.EITHER
-        outcome = reply.failure or outcome_of(demand, reply.status, reply.body, request_id)
+        outcome = reply.failure or outcome_of(runtime.dialect.answers, demand, reply.status, reply.body, request_id)
         runtime.record(
             self._tenant,
             self._number,
@@ -140,12 +141,14 @@ class FanoutAgent:
             gevent.sleep(PAUSE_S)
 
 
-def outcome_of(demand: Demand, status: int, body: bytes, request_id: str) -> Outcome:
+def outcome_of(
+    rules: Mapping[Operation, AnswerRule], demand: Demand, status: int, body: bytes, request_id: str
+) -> Outcome:
     """The outcome of a call under a demand; EITHER takes an execution or a denial."""
     # An attack's rule is the rule of any call that must be denied.
-    must_be_denied = demand is Demand.DENY or (demand is Demand.EITHER and status == 403)
-    operation = Operation.ATTACK_PROMPT_INJECTION if must_be_denied else Operation.EXECUTE
-    return classify(operation, status, body, request_id)
+    denied = Operation.ATTACK_PROMPT_INJECTION
+    must_be_denied = demand is Demand.DENY or (demand is Demand.EITHER and status == rules[denied].status)
+    return classify(rules, denied if must_be_denied else Operation.EXECUTE, status, body, request_id)
 
 
 class Fanout:
@@ -165,7 +168,7 @@ class Fanout:
         self._tenant = tenant
         self._process = LoadProcess(spec, 0, due_unsent=dict, begun=self._begun)
         self._runtime = self._process.runtime
-        catalogue = Catalogue(self._runtime.authority, spec.plan.target.execute_path, tenant, other_tenant_id="")
+        catalogue = Catalogue(self._runtime.authority, self._runtime.dialect, tenant, other_tenant_id="")
         password = tenant_password(operator_password, spec.plan.run_id, tenant.name)
         self._agents = [
             FanoutAgent(self._runtime, tenant, password, number, agent_id, catalogue)

@@ -97,6 +97,11 @@ class Response:
         end = self._head.find(b"\r\n", start)
         return self._head[start : end if end >= 0 else None].strip()
 
+    def values(self, name: bytes) -> list[bytes]:
+        """Values of all headers of that lower-case name, in their order."""
+        fields = (line.partition(b":") for line in self._head.split(b"\r\n")[1:])
+        return [value.strip() for field, _, value in fields if field.lower() == name]
+
     def _read_head(self, search_from: int) -> bool:
         """Reads the head once it is whole; a few interim answers (1xx) before it are passed over."""
         while True:

@@ -16,11 +16,12 @@ import uuid
 import gevent
 import msgspec
 
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.load.authority import authority_of
 from soak_pipeline.load.capacity import CapacityProbe
 from soak_pipeline.load.sender.classify import classify
 from soak_pipeline.load.sender.client import Reaper, connection_to
-from soak_pipeline.load.sender.operations import Catalogue
+from soak_pipeline.load.sender.operations import Catalogue, caller_headers
 from soak_pipeline.load.sender.process import go_first
 from soak_pipeline.model.plan import TOOLS
 from soak_pipeline.model.sizing import Capacity
@@ -46,6 +47,7 @@ class CapacityMeasurement:
 
     def __init__(self, probe: CapacityProbe) -> None:
         self._probe = probe
+        self._dialect = dialect_of(probe.target)
         self._authority = authority_of(probe.gateway_url)._replace(addresses=probe.addresses)
         self._reaper = Reaper()
         tenant = ProvisionedTenant(
@@ -55,11 +57,9 @@ class CapacityMeasurement:
             benign_agents=(probe.agent_id,),
             attack_agents=(),
         )
-        catalogue = Catalogue(self._authority, probe.execute_path, tenant, other_tenant_id="")
+        catalogue = Catalogue(self._authority, self._dialect, tenant, other_tenant_id="")
         self._template = catalogue.execute(probe.agent_id, TOOLS[0])
-        self._headers = (
-            f"Authorization: Bearer {probe.token}\r\nX-Tenant-ID: {probe.tenant_id}\r\nX-Request-ID: ".encode()
-        )
+        self._headers = caller_headers(self._dialect, probe.token, probe.tenant_id)
         self._next_slot_s = 0.0
         self._begun = 0
         self._ends: list[tuple[float, float, bool]] = []
@@ -102,7 +102,9 @@ class CapacityMeasurement:
                 b"".join((self._template.head, self._headers, request_id.encode(), self._template.tail))
             )
             ended_s = time.monotonic()
-            outcome = reply.failure or classify(Operation.EXECUTE, reply.status, reply.body, request_id)
+            outcome = reply.failure or classify(
+                self._dialect.answers, Operation.EXECUTE, reply.status, reply.body, request_id
+            )
             self._ends.append((ended_s, ended_s - began_s, outcome is Outcome.OK))
             if outcome is not Outcome.OK:
                 # A platform that refuses is quick; it must not be asked in a tight loop.

@@ -6,29 +6,18 @@ Owns these three calls, on a connection of their own. They are no load and leave
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from typing import Annotated, Any
 
 import msgspec
 
+from soak_pipeline.dialect.requests import Request
 from soak_pipeline.load.sender.account import token_of
 from soak_pipeline.load.sender.client import Reply
-from soak_pipeline.load.sender.operations import render
+from soak_pipeline.load.sender.operations import caller_headers, render, request_id_header
 from soak_pipeline.load.sender.runtime import LoadRuntime
 
 
 class OperatorRefused(Exception):
     """The platform did not do what the operator asked; the text says what and how it answered."""
-
-
-class _Permission(msgspec.Struct):
-    # It goes into the path of a request: nothing that could be more than an id may pass.
-    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")]
-    tool_name: str
-
-
-class _Permissions(msgspec.Struct):
-    data: list[_Permission]
 
 
 class OperatorCalls:
@@ -46,6 +35,8 @@ class OperatorCalls:
         self._email = email
         self._password = password
         self._tenant_id = tenant_id
+        self._dialect = runtime.dialect
+        self._words = runtime.dialect.provisioning
         self._token = ""
 
     def log_in(self) -> None:
@@ -54,9 +45,9 @@ class OperatorCalls:
         Raises:
             OperatorRefused: there is none.
         """
-        body = {"email": self._email, "password": self._password}
-        reply = self._call("POST", "/auth/token", body, login=True)
-        token, _ = token_of(reply) if reply.status == 200 else ("", 0.0)
+        self._token = ""
+        reply = self._call(self._dialect.tokens.sign_in(self._email, self._password))
+        token = token_of(self._dialect, reply).text if reply.status == 200 else ""
         if not token:
             raise OperatorRefused(f"the operator's login answered {_answer(reply)}")
         self._token = token
@@ -67,14 +58,13 @@ class OperatorCalls:
         Raises:
             OperatorRefused: it has none, or the platform does not say.
         """
-        reply = self._call("GET", f"/agents/{agent_id}/permissions")
+        reply = self._call(self._words.list_permissions(agent_id))
         try:
-            permissions = msgspec.json.decode(reply.body, type=_Permissions).data
+            rules = self._words.rules_in(self._dialect.envelope.payload_of(msgspec.json.decode(reply.body)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            permissions = []
-        for permission in permissions:
-            if permission.tool_name == tool:
-                return permission.id
+            rules = {}
+        if tool in rules:
+            return rules[tool].rule_id
         raise OperatorRefused(
             f"agent {agent_id} has no permission for {tool} to revoke; its permissions answered {_answer(reply)}"
         )
@@ -85,7 +75,7 @@ class OperatorCalls:
         Raises:
             OperatorRefused: it was not revoked.
         """
-        reply = self._call("DELETE", f"/agents/{agent_id}/permissions/{permission_id}")
+        reply = self._call(self._words.revoke(agent_id, permission_id))
         if reply.status not in (200, 204):
             raise OperatorRefused(f"revoking a permission of agent {agent_id} answered {_answer(reply)}")
 
@@ -95,17 +85,18 @@ class OperatorCalls:
         Raises:
             OperatorRefused: it was not granted.
         """
-        reply = self._call("POST", f"/agents/{agent_id}/permissions", {"tool_name": tool, "action": "ALLOW"})
+        reply = self._call(self._words.grant(agent_id, tool))
         if reply.status not in (200, 201, 409):
             raise OperatorRefused(f"granting a permission to agent {agent_id} answered {_answer(reply)}")
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, login: bool = False) -> Reply:
-        headers = f"X-Request-ID: {uuid.uuid4()}"
-        if not login:
-            headers = f"Authorization: Bearer {self._token}\r\nX-Tenant-ID: {self._tenant_id}\r\n{headers}"
-        template = render(self._runtime.authority, method, path, body)
+    def _call(self, request: Request) -> Reply:
+        if self._token:
+            headers = caller_headers(self._dialect, self._token, self._tenant_id)
+        else:
+            headers = request_id_header(self._dialect)
+        template = render(self._runtime.authority, request)
         self._runtime.admit()
-        return self._connection.exchange(template.head + headers.encode() + template.tail)
+        return self._connection.exchange(template.head + headers + str(uuid.uuid4()).encode() + template.tail)
 
 
 def _answer(reply: Reply) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import gevent
 
+from soak_pipeline.dialect.registry import dialect_of
 from soak_pipeline.evidence.request_spool import RequestSpool
 from soak_pipeline.load.authority import Authority, authority_of
 from soak_pipeline.load.clock import RunClock
@@ -41,6 +42,7 @@ class LoadRuntime:
         requests_per_second_max: share of this process in the hard cap.
 
     Attributes:
+        dialect: the platform's words.
         authority, timeout_s: of every connection.
         clock: the run's.
         spool: of the records.
@@ -58,6 +60,7 @@ class LoadRuntime:
         plan = spec.plan
         self.spec = spec
         self.worker = worker
+        self.dialect = dialect_of(plan.target)
         self.authority: Authority = authority_of(spec.gateway_url)._replace(
             addresses=spec.provisioned.gateway_addresses
         )

@@ -13,13 +13,12 @@ import gevent
 
 from soak_pipeline.load.sender.account import Account
 from soak_pipeline.load.sender.classify import classify
-from soak_pipeline.load.sender.operations import Catalogue
+from soak_pipeline.load.sender.operations import Catalogue, request_id_header
 from soak_pipeline.load.sender.runtime import LoadRuntime
 from soak_pipeline.load.sender.schedule import Entry, UserSchedule
 from soak_pipeline.model.stage_outputs import ProvisionedTenant
 
 _RETRY_LOGIN_AFTER_S = (1.0, 3.0)
-_REQUEST_ID = b"X-Request-ID: "
 
 
 class VirtualUser:
@@ -49,6 +48,8 @@ class VirtualUser:
         schedule: UserSchedule,
     ) -> None:
         self._runtime = runtime
+        self._answers = runtime.dialect.answers
+        self._request_id_header = request_id_header(runtime.dialect)
         self._tenant = tenant.name
         self._user = user
         self._catalogue = catalogue
@@ -118,12 +119,12 @@ class VirtualUser:
         operation = entry.operation
         template = self._catalogue.template(operation, entry.agent, entry.tool, entry.variant)
         request_id = runtime.request_id(self._user, sequence)
-        headers = self.account.headers if template.with_token else _REQUEST_ID
+        headers = self.account.headers if template.with_token else self._request_id_header
         request = b"".join((template.head, headers, request_id.encode(), template.tail))
         start_s = runtime.admit()
         reply = self._connection.exchange(request)
         end_s = time.monotonic()
-        outcome = reply.failure or classify(operation, reply.status, reply.body, request_id)
+        outcome = reply.failure or classify(self._answers, operation, reply.status, reply.body, request_id)
         runtime.record(
             self._tenant,
             self._user,

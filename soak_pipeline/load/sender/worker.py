@@ -174,9 +174,9 @@ class LoadWorker:
 
     def _make_catalogues(self) -> dict[str, Catalogue]:
         tenants = self._spec.provisioned.tenants
-        path = self._spec.plan.target.execute_path
+        authority, dialect = self._runtime.authority, self._runtime.dialect
         return {
-            tenant.name: Catalogue(self._runtime.authority, path, tenant, other_tenant_id=tenants[number - 1].tenant_id)
+            tenant.name: Catalogue(authority, dialect, tenant, other_tenant_id=tenants[number - 1].tenant_id)
             for number, tenant in enumerate(tenants)
         }
 

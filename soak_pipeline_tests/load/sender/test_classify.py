@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soak_pipeline.load.sender.classify import EXPECTED_STATUS, classify
+from soak_pipeline.dialect.platforms import nominal
+from soak_pipeline.load.sender.classify import classify
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation, Outcome
 
+ANSWERS = nominal.DIALECT.answers
 REQUEST_ID = "2f0d1c52-5d0c-4e52-8f2c-6a3b1d1c0e11"
 EXECUTED = {"success": True, "request_id": REQUEST_ID, "action": "allow", "risk": 0.1, "findings": []}
 DENIED = {"success": False, "error": "Security: Prompt injection detected", "meta": {"code": 403}}
@@ -21,7 +23,7 @@ TOKEN = {"success": True, "data": {"access_token": "a.b.c", "expires_in": 900}}
 
 
 def right_answer(operation: Operation) -> Any:
-    if EXPECTED_STATUS[operation] != 200:
+    if ANSWERS[operation].status != 200:
         return DENIED
     special = {
         Operation.EXECUTE: EXECUTED,
@@ -37,12 +39,12 @@ def right_answer(operation: Operation) -> Any:
 
 def outcome(operation: Operation, status: int, answer: Any) -> Outcome:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return classify(operation, status, body, REQUEST_ID)
+    return classify(ANSWERS, operation, status, body, REQUEST_ID)
 
 
 @pytest.mark.parametrize("operation", Operation)
 def test_the_right_answer_is_ok(operation: Operation) -> None:
-    assert outcome(operation, EXPECTED_STATUS[operation], right_answer(operation)) is Outcome.OK
+    assert outcome(operation, ANSWERS[operation].status, right_answer(operation)) is Outcome.OK
 
 
 @pytest.mark.parametrize("operation", Operation)
@@ -50,7 +52,7 @@ def test_the_right_answer_is_ok(operation: Operation) -> None:
 def test_a_right_status_with_a_cut_off_body_is_malformed(operation: Operation, cut: float) -> None:
     body = json.dumps(right_answer(operation)).encode()
     kept = len(body) - 1 if cut == 1 else int(len(body) * cut)
-    assert classify(operation, EXPECTED_STATUS[operation], body[:kept], REQUEST_ID) is Outcome.MALFORMED
+    assert classify(ANSWERS, operation, ANSWERS[operation].status, body[:kept], REQUEST_ID) is Outcome.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_unexpected_statuses(operation: Operation, status: int, expected: Outcom
     ],
 )
 def test_a_right_status_with_a_wrong_body_is_malformed(operation: Operation, answer: Any) -> None:
-    assert outcome(operation, EXPECTED_STATUS[operation], answer) is Outcome.MALFORMED
+    assert outcome(operation, ANSWERS[operation].status, answer) is Outcome.MALFORMED
 
 
 def test_the_role_checks_envelope_is_a_denial_too() -> None:
@@ -137,16 +139,16 @@ def test_a_chain_that_is_not_valid_is_an_answer() -> None:
 def test_anything_has_an_outcome_and_an_attack_that_passed_is_never_missed(
     operation: Operation, status: int, body: bytes
 ) -> None:
-    found = classify(operation, status, body, REQUEST_ID)
+    found = classify(ANSWERS, operation, status, body, REQUEST_ID)
     if KIND_OF[operation] is Kind.DENIED and 200 <= status < 300:
         assert found is Outcome.WRONGLY_ALLOWED
-    if status != EXPECTED_STATUS[operation]:
+    if status != ANSWERS[operation].status:
         assert found is not Outcome.OK
 
 
 def test_deeply_nested_json_is_malformed_and_not_a_crash() -> None:
     body = b'{"success":true,"data":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    assert classify(Operation.READ_ROOTS, 200, body, REQUEST_ID) in (Outcome.MALFORMED, Outcome.OK)
+    assert classify(ANSWERS, Operation.READ_ROOTS, 200, body, REQUEST_ID) in (Outcome.MALFORMED, Outcome.OK)
 
 
 def _no_constant(name: str) -> None:
@@ -166,7 +168,7 @@ def test_what_is_right_is_json_to_another_parser_too(operation: Operation, data:
         )
         if not body:
             break
-    found = classify(operation, EXPECTED_STATUS[operation], bytes(body), REQUEST_ID)
+    found = classify(ANSWERS, operation, ANSWERS[operation].status, bytes(body), REQUEST_ID)
     assert found in (Outcome.OK, Outcome.MALFORMED)
     if found is Outcome.OK:
         document = json.loads(bytes(body), parse_constant=_no_constant)

@@ -157,6 +157,13 @@ def test_a_header_is_found_in_any_case() -> None:
     assert response.header(b"cookie") is None
 
 
+def test_a_header_may_come_more_than_once() -> None:
+    cookies = b"\r\nSet-Cookie: a=1\r\nset-cookie:  acp_token=x.y.z; HttpOnly \r\nContent-Type"
+    response = fed(BY_LENGTH.replace(b"\r\nContent-Type", cookies))
+    assert response.values(b"set-cookie") == [b"a=1", b"acp_token=x.y.z; HttpOnly"]
+    assert response.values(b"cookie") == []
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_any_bytes_are_a_response_or_refused(first: bytes, second: bytes) -> None:

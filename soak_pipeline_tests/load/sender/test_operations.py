@@ -6,10 +6,15 @@ import json
 
 import pytest
 
+from soak_pipeline.dialect.dialect import Dialect
+from soak_pipeline.dialect.platforms import nominal
+from soak_pipeline.dialect.registry import dialect_of
+from soak_pipeline.dialect.requests import Request
 from soak_pipeline.load.authority import authority_of
-from soak_pipeline.load.sender.operations import INVALID_TOKEN, UNKNOWN_TOOL, Catalogue, Template, render
+from soak_pipeline.load.sender.operations import Catalogue, Template, render
 from soak_pipeline.load.sender.schedule import PAYLOAD_VARIANTS
 from soak_pipeline.model.plan import TOOLS
+from soak_pipeline.model.target import Target
 from soak_pipeline.model.traffic import KIND_OF, Kind, Operation
 from soak_pipeline_tests.load.example_run import example_plan, provisioned_for
 
@@ -18,8 +23,8 @@ OTHER = "11111111-2222-4333-8444-555555555555"
 SCHEDULED = [operation for operation in Operation if KIND_OF[operation] is not Kind.AUTH]
 
 
-def catalogue(execute_path: str = "/execute/{tool}") -> Catalogue:
-    return Catalogue(authority_of("http://127.0.0.1:8000/acp/"), execute_path, TENANT, OTHER)
+def catalogue(dialect: Dialect = nominal.DIALECT) -> Catalogue:
+    return Catalogue(authority_of("http://127.0.0.1:8000/acp/"), dialect, TENANT, OTHER)
 
 
 def head_of(template: Template) -> str:
@@ -58,7 +63,7 @@ def test_a_benign_call_names_tool_and_agent() -> None:
 
 
 def test_without_a_place_in_the_path_the_tool_goes_in_a_header() -> None:
-    template = catalogue("/execute").template(Operation.EXECUTE, 0, 0, 0)
+    template = catalogue(dialect_of(Target(name="x", execute_path="/execute"))).template(Operation.EXECUTE, 0, 0, 0)
     assert head_of(template).startswith("POST /acp/execute HTTP/1.1\r\n")
     assert "X-ACP-Tool: read_file\r\n" in head_of(template)
 
@@ -87,7 +92,7 @@ def test_requests_without_a_valid_token_name_no_tenant_and_no_agent() -> None:
     none = catalogue().template(Operation.MISC_NO_TOKEN, 0, 0, 0)
     assert not bad.with_token
     assert not none.with_token
-    assert f"Authorization: Bearer {INVALID_TOKEN}\r\n" in head_of(bad)
+    assert f"Authorization: Bearer {nominal.DIALECT.execution.invalid_token}\r\n" in head_of(bad)
     assert "Authorization" not in head_of(none)
     for template in (bad, none):
         assert "X-Tenant-ID" not in head_of(template)
@@ -100,7 +105,7 @@ def test_an_oversize_body_is_over_the_platforms_limit_and_fits_one_send() -> Non
 
 def test_an_unknown_tool_is_asked_by_an_attack_agent() -> None:
     head = head_of(catalogue().template(Operation.MISC_UNKNOWN_TOOL, 0, 0, 0))
-    assert f"/execute/{UNKNOWN_TOOL} " in head
+    assert f"/execute/{nominal.DIALECT.execution.unknown_tool} " in head
     assert TENANT.attack_agents[0] in head
 
 
@@ -110,6 +115,6 @@ def test_a_template_is_rendered_once() -> None:
 
 
 def test_a_rendered_get_has_no_body() -> None:
-    template = render(authority_of("http://h"), "GET", "/x")
+    template = render(authority_of("http://h"), Request("GET", "/x"))
     assert template.tail == b"\r\n\r\n"
     assert b"Content-Length" not in template.head
