@@ -27,6 +27,10 @@ busy machine moves a p99 by itself, and one under a CPU quota stands still until
 quota of this one is used up.
 """
 
+BURST_RISE_SHARE = 0.2
+"""Part by which a fitted burst raises the rate of a baseline window at most (share). On a machine that is nearly full,
+whatever the noisy tenant adds slows everybody down, however fairly the platform shares."""
+
 SOAK_SHARE = 0.27
 """The same of the soak, which compares nothing: its limit of 250 ms leaves more room (share)."""
 
@@ -177,7 +181,7 @@ def fitted(profile: Profile, shares: Mapping[str, float], capacity: Capacity) ->
         users=users,
         soak_s=_soak_s(profile, shares, users),
         agents_per_tenant=min(profile.agents_per_tenant, max(AGENTS_FEWEST, round(scale * profile.agents_per_tenant))),
-        fairness=_fairness(profile.fairness, scale),
+        fairness=profile.fairness if scale == 1.0 else _fairness(profile.fairness, scale, len(shares)),
         fanout=_fanout(profile.fanout, scale),
     ), sizing
 
@@ -204,13 +208,17 @@ def _soak_s(profile: Profile, shares: Mapping[str, float], users: int) -> float:
     return needed_s if needed_s <= profile.soak_s else max(profile.soak_s, min(needed_s, SOAK_S_MOST))
 
 
-def _fairness(fairness: FairnessProfile, scale: float) -> FairnessProfile:
+def _fairness(fairness: FairnessProfile, scale: float, tenants: int) -> FairnessProfile:
     quiet_users = max(1, round(scale * fairness.quiet_users))
+    noisy_users = max(1, math.floor(scale * fairness.noisy_users_baseline))
     slowed = msgspec.structs.replace(
         fairness,
         quiet_users=quiet_users,
-        noisy_users_baseline=max(1, math.floor(scale * fairness.noisy_users_baseline)),
-        noisy_users_burst=max(min(2, fairness.noisy_users_burst), round(scale * fairness.noisy_users_burst)),
+        noisy_users_baseline=noisy_users,
+        noisy_users_burst=min(
+            max(min(2 * noisy_users, fairness.noisy_users_burst), round(scale * fairness.noisy_users_burst)),
+            max(2 * noisy_users, noisy_users + _users_added(fairness, quiet_users, noisy_users, tenants)),
+        ),
     )
     if fairness.order == FairnessOrder.CLASSIC:
         return slowed
@@ -222,6 +230,12 @@ def _fairness(fairness: FairnessProfile, scale: float) -> FairnessProfile:
     window_s = round(max(fairness.window_s, needed_s), 1)
     looks = _looks(fairness.pairs_by_look, window_s, math.ceil(PHASE_REQUESTS / (window_s * per_second)))
     return msgspec.structs.replace(slowed, window_s=window_s, pairs_by_look=looks)
+
+
+def _users_added(fairness: FairnessProfile, quiet_users: int, noisy_users: int, tenants: int) -> int:
+    """Users of the noisy tenant that raise a baseline window's rate by `BURST_RISE_SHARE`."""
+    baseline = (tenants - 1) * quiet_users / fairness.quiet_pace_s + noisy_users / fairness.noisy_pace_s
+    return round(BURST_RISE_SHARE * baseline * fairness.noisy_pace_s)
 
 
 def _looks(own: tuple[int, ...], window_s: float, needed: int) -> tuple[int, ...]:
