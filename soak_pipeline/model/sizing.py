@@ -61,7 +61,7 @@ PHASE_REQUESTS = 780
 """Requests of a quiet tenant in all windows of one phase. With fewer, and without a single error, a rise of its error
 share by 0.5 % cannot be excluded."""
 
-FAIRNESS_S = 139.0
+FAIRNESS_S = 150.0
 """Longest time of all pairs together (seconds), unless the requests need more: of five minutes, the rest is for start,
 soak, drain and verdict."""
 

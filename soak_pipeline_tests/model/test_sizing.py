@@ -65,8 +65,8 @@ def test_a_slow_machine_gets_less_load_and_longer_windows() -> None:
     assert (fairness.quiet_users, fairness.noisy_users_baseline, fairness.noisy_users_burst) == (8, 1, 8)
     # 105 calls at 16/s take 6.6 s, and the window settles for 0.5 s before.
     assert fairness.window_s == 7.1
-    # Nine pairs of 14.2 s are within 139 s, and 7 x 7.1 s x 16/s = 795 requests would be enough.
-    assert fairness.pairs_by_look == (9,)
+    # Ten pairs of 14.2 s are within 150 s, and 7 x 7.1 s x 16/s = 795 requests would be enough.
+    assert fairness.pairs_by_look == (10,)
     # 0.27 x 680 = 184 requests/s carry all 100 users; E has 5 of them, with 3 executed calls/s: 120 in 40 s.
     assert (profile.users, profile.soak_s) == (100, 40.0)
     assert (profile.fanout.agents, profile.fanout.revoked_agents, profile.agents_per_tenant) == (20, 4, 4)
@@ -82,7 +82,7 @@ def test_a_machine_in_between_may_stop_early() -> None:
 def test_what_was_measured_is_said_in_one_line() -> None:
     profile, sizing = fitted(SMOKE, SHARES, measured(680))
     assert sizing.in_words(profile) == (
-        "this machine carries about 680 requests/s: smoke runs at 0.25 of its size, 9 pairs of windows of 7.1 s, "
+        "this machine carries about 680 requests/s: smoke runs at 0.25 of its size, 10 pairs of windows of 7.1 s, "
         "100 users for 40 s"
     )
     profile, sizing = fitted(SMOKE, SHARES, measured(1_000, at_cap=True))
@@ -150,7 +150,7 @@ def test_the_time_is_bounded(rate: float) -> None:
     assert requests >= PHASE_REQUESTS
     assert 2 * pairs * fairness.window_s <= FAIRNESS_S or requests * (pairs - 1) / pairs < PHASE_REQUESTS
     # Whatever was measured.
-    assert 2 * pairs * fairness.window_s <= 140.0
+    assert 2 * pairs * fairness.window_s <= 150.0
 
 
 @settings(deadline=None)

@@ -39,6 +39,7 @@ class StoresCollector(Collector):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=2.0)
+        self._postgres: psycopg.Connection[Any] | None = None
         self._kept: list[Metric] = []
         self._read_at = 0.0
         self._lock = threading.Lock()
@@ -85,28 +86,40 @@ class StoresCollector(Collector):
             ),
         ]
 
+    def _connected(self) -> psycopg.Connection[Any]:
+        """One connection is kept: a new one costs PostgreSQL more CPU than the figures."""
+        if self._postgres is None:
+            self._postgres = psycopg.connect(
+                self._settings.audit_dsn, connect_timeout=2, application_name="acp-metrics", autocommit=True
+            )
+        return self._postgres
+
+    def _close(self) -> None:
+        if self._postgres is not None:
+            self._postgres.close()
+            self._postgres = None
+
     def _read_postgres(self) -> list[Metric]:
         try:
-            with psycopg.connect(
-                self._settings.audit_dsn, connect_timeout=2, application_name="acp-metrics"
-            ) as connection:
-                backends: list[Any] = connection.execute(
-                    "SELECT datname, coalesce(state, 'background'), count(*) FROM pg_stat_activity"
-                    " WHERE datname = ANY(%s) AND pid <> pg_backend_pid() GROUP BY 1, 2",
-                    [list(DATABASE_NAMES.values())],
-                ).fetchall()
-                sizes = connection.execute(
-                    "SELECT datname, pg_database_size(datname) FROM pg_database WHERE datname = ANY(%s)",
-                    [list(DATABASE_NAMES.values())],
-                ).fetchall()
-                pending, failed, oldest_s = connection.execute(
-                    "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed'),"
-                    " coalesce(extract(epoch FROM"
-                    " now() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8"
-                    " FROM pending_usage_events"
-                ).fetchall()[0]
+            connection = self._connected()
+            backends: list[Any] = connection.execute(
+                "SELECT datname, coalesce(state, 'background'), count(*) FROM pg_stat_activity"
+                " WHERE datname = ANY(%s) AND pid <> pg_backend_pid() GROUP BY 1, 2",
+                [list(DATABASE_NAMES.values())],
+            ).fetchall()
+            sizes = connection.execute(
+                "SELECT datname, pg_database_size(datname) FROM pg_database WHERE datname = ANY(%s)",
+                [list(DATABASE_NAMES.values())],
+            ).fetchall()
+            pending, failed, oldest_s = connection.execute(
+                "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed'),"
+                " coalesce(extract(epoch FROM"
+                " now() - min(created_at) FILTER (WHERE status = 'pending')), 0)::float8"
+                " FROM pending_usage_events"
+            ).fetchall()[0]
         except psycopg.Error as error:
             logger.warning("PostgreSQL gives no figures: %s", error)
+            self._close()
             return []
         connections = GaugeMetricFamily("acp_postgres_connections", "Open connections", labels=["database", "state"])
         for database, state, count in backends:
