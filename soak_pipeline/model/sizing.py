@@ -251,7 +251,7 @@ def _looks(own: tuple[int, ...], window_s: float, needed: int) -> tuple[int, ...
     if most >= own[-1] and needed <= own[0]:
         return own
     first = max(fewest, math.ceil(0.6 * most))
-    return (first, most) if most - first >= 3 else (most,)
+    return (first, most) if most - first >= 4 else (most,)
 
 
 def _fanout(fanout: FanoutProfile, scale: float) -> FanoutProfile:
